@@ -1,0 +1,1 @@
+"""The kernel backend for Linux."""

@@ -1,0 +1,1 @@
+"""Container networking as a library."""

@@ -1,0 +1,302 @@
+"""What a backend promises, and what its caller must not assume.
+
+Each contract has a handful of methods and never grows one: a new ability is a new Protocol beside it, which a
+backend may or may not have. All are synchronous. A backend class is named by an entry point and made by its
+`from_options`; that is the only road, in-tree or outside.
+
+A store's word is input, not truth. Addresses in it are parsed at the backend's edge; whether they make sense
+is judged by the core (`rib`), once, for all backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, Self, runtime_checkable
+
+import attrs
+
+from .events import Event
+from .items import Item, Key
+from .model import Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
+from .plan import Operation
+
+Options = Mapping[str, object]
+
+
+class Backend(Protocol):
+    """How every backend comes to life."""
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Build the backend from its own table of the config file.
+
+        Opens no socket and no file that could fail for a reason other than the options; that is for the first
+        call that needs it.
+
+        Raises:
+            ConfigError: an unknown key, or a value of the wrong type or range.
+            MissingPackage: a Python package that this backend needs is not installed.
+        """
+        ...
+
+
+@runtime_checkable
+class LeaseStore(Backend, Protocol):
+    """Who owns which subnet: the one thing that needs consensus.
+
+    Every write is a compare-and-swap. The store, not the caller, measures time: a lease ends when the store
+    says so, and no two live leases ever overlap. All methods may block on I/O and may be called from any thread.
+
+    Raises (all methods):
+        StoreUnavailable: not reachable now; nothing is known about whether a write took effect.
+        StoreCorrupt: what is stored cannot be read at all.
+    """
+
+    def network(self) -> NetworkConfig | None:
+        """Return the network's configuration as the store holds it; None: it holds none."""
+        ...
+
+    def leases(self) -> Sequence[Lease]:
+        """Return all live leases and reservations. Expired ones are not in it."""
+        ...
+
+    def claim(self, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease:
+        """Take `subnets` for `node` for `ttl` seconds, if no live lease or reservation overlaps any of them.
+
+        A lease that `node` itself holds does not stand in the way: where the subnets are the same it is taken
+        over with a new revision, where they differ it ends in the same step, so a node has one lease at most.
+
+        Raises:
+            LeaseTaken: somebody else's lease or a reservation overlaps; nothing was changed.
+        """
+        ...
+
+    def renew(self, lease: Lease, ttl: float) -> Lease:
+        """Extend `lease` to `ttl` seconds from now, if the store still holds exactly that revision.
+
+        A lease whose time has run out but which nobody took is renewed as well: it was nobody else's meanwhile.
+
+        Raises:
+            LeaseLost: the store holds another revision, or none.
+        """
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give `lease` back, with every route that was announced under it.
+
+        Raises:
+            LeaseLost: the store holds another revision, or none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files; may be called twice. Leases live on."""
+        ...
+
+
+@runtime_checkable
+class ConfiguresNetwork(Protocol):
+    """A lease store that can hold the network's configuration for all hosts."""
+
+    def configure(self, network: NetworkConfig) -> NetworkConfig:
+        """Store `network` if the store holds none (one compare-and-swap); return the one that stands."""
+        ...
+
+
+@runtime_checkable
+class Reserves(Protocol):
+    """A lease store that can set subnets aside, without a node and without an end."""
+
+    def reserve(self, subnets: tuple[Prefix, ...]) -> Lease:
+        """Reserve `subnets`. Raises LeaseTaken where a live lease or a reservation overlaps them."""
+        ...
+
+
+class Subscription(Protocol):
+    """One reader's view of a route store."""
+
+    def next_event(self, timeout: float) -> Event | None:
+        """Wait up to `timeout` seconds for the next event; None: nothing happened.
+
+        The first event is a Snapshot, and so is the first after any gap: the reader has no special case.
+
+        Raises:
+            StoreUnavailable: the connection is gone; close this subscription and subscribe again.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the subscription; wakes a waiting `next_event`, which returns None. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class RouteStore(Backend, Protocol):
+    """Who can reach what: no consensus needed. All methods may be called from any thread.
+
+    Raises (all methods):
+        StoreUnavailable: not reachable now. Announce again; that is harmless.
+    """
+
+    def announce(self, route: Route) -> None:
+        """Tell everybody. Announcing the same route again changes nothing; another one for its prefix replaces it."""
+        ...
+
+    def withdraw(self, route: Route) -> None:
+        """Take the announcement back, if it is still the node's own; what is not there is withdrawn already."""
+        ...
+
+    def subscribe(self) -> Subscription:
+        """Begin to listen. The subscriber owns the subscription and closes it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files, and end every subscription; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class Dataplane(Backend, Protocol):
+    """How hosts reach each other, as a pure function: values in, kernel items out.
+
+    No clock, no socket, no state. The same arguments give equal items, in any order of calls, so that a plan can
+    be shown, tested and proven before anything is touched.
+    """
+
+    def overhead(self, version: int) -> int:
+        """Return how many octets the dataplane adds to a packet on an underlay of that family (4 or 6)."""
+        ...
+
+    def tunnel(self, node: Node) -> Tunnel:
+        """Return how `node` wants its packets, to be announced with its routes."""
+        ...
+
+    def host(self, node: Node) -> Iterable[Item]:
+        """Return what the host itself needs, whatever peers there are.
+
+        Raises:
+            ConfigError: the node cannot take part (no underlay address of a pool's family, an MTU too small).
+        """
+        ...
+
+    def peer(self, node: Node, route: Route) -> Iterable[Item]:
+        """Return what it takes to reach the prefix of one route; looks at that route alone.
+
+        Raises:
+            RouteRefused: this peer cannot be reached this way, with the reason and the way out.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class EndpointItems:
+    """What a container's interface needs, on the host's side and inside the container's namespace."""
+
+    host: tuple[Item, ...] = attrs.field(converter=tuple)
+    container: tuple[Item, ...] = attrs.field(converter=tuple)
+
+
+@runtime_checkable
+class LocalDelivery(Backend, Protocol):
+    """How a container hangs on its host; pure, like a Dataplane."""
+
+    def host(self, node: Node) -> Iterable[Item]:
+        """Return what the host needs before the first container."""
+        ...
+
+    def endpoint(self, node: Node, endpoint: Endpoint) -> EndpointItems:
+        """Return what one container's interface needs."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """An operation that the kernel refused.
+
+    Args:
+        errno: the kernel's error number, positive.
+        reason: one line: what it means here and what to do.
+    """
+
+    operation: Operation
+    errno: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.reason}"
+
+
+@runtime_checkable
+class Kernel(Backend, Protocol):
+    """One network namespace that holds items. Sees and touches only what is marked as ours.
+
+    `changed` may be called from a second thread while `read` or `execute` runs; those two from one thread at a time.
+    """
+
+    def read(self) -> Mapping[Key, Item]:
+        """Return every item of ours in this namespace. The caller owns the mapping.
+
+        Raises:
+            KernelError: the namespace is gone or cannot be read.
+            PermissionRefused: this process may not.
+        """
+        ...
+
+    def execute(self, operations: Sequence[Operation]) -> Sequence[Failure]:
+        """Carry the operations out in order; one failure never stops the rest.
+
+        Create never steals: an item with that key that is not ours is a failure (EEXIST) that names the owner.
+        Deleting what is gone already is success.
+
+        Returns:
+            The failures, in the order of the operations; empty when all succeeded.
+        """
+        ...
+
+    def changed(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds; return whether somebody else touched something that may be ours.
+
+        True also when notifications were lost: it always means "read everything again". What `execute` itself
+        did is not reported. The first call begins to listen.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets; wakes `changed`; may be called twice. The kernel keeps its items."""
+        ...
+
+
+@runtime_checkable
+class EntersNamespaces(Protocol):
+    """A kernel that can open the namespace of a container."""
+
+    def inside(self, netns: str) -> Kernel:
+        """Return the kernel of the namespace at that path; the caller closes it.
+
+        Raises:
+            KernelError: nothing is there, or it is not a network namespace.
+            PermissionRefused: this process may not enter it.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class UnderlayLink:
+    """A link of the host as the kernel shows it: not ours, only looked at."""
+
+    name: str
+    mtu: int
+    addresses: tuple[Interface, ...] = attrs.field(converter=tuple)
+
+
+@runtime_checkable
+class Underlay(Protocol):
+    """A kernel that can tell what the host already has, so that a node needs no configuration."""
+
+    def underlay(self, interface: str = "") -> UnderlayLink:
+        """Return the link of that name, or the one of the default route (IPv4 first) where it is empty.
+
+        Raises:
+            ConfigError: there is no such link or no default route, with the links that there are.
+        """
+        ...

@@ -1,0 +1,49 @@
+"""What a route store tells: a Snapshot first and after every gap, then one event per change.
+
+A record that cannot be read never turns into the removal of anything: it travels in `quarantined`, is
+counted, and is shown.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .model import Prefix, Route
+
+
+@attrs.frozen(kw_only=True)
+class Quarantined:
+    """A record of the store that is not a route.
+
+    Args:
+        key: where the store holds it, in the store's own words.
+        reason: one line: what is wrong with it.
+    """
+
+    key: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """Everything that the store holds now; whatever was known before and is not in it is gone."""
+
+    routes: tuple[Route, ...] = attrs.field(converter=tuple)
+    quarantined: tuple[Quarantined, ...] = attrs.field(default=(), converter=tuple)
+
+
+@attrs.frozen(kw_only=True)
+class Announced:
+    """A route appeared, or took the place of the one known for its prefix."""
+
+    route: Route
+
+
+@attrs.frozen(kw_only=True)
+class Withdrawn:
+    """The route of this prefix is gone; it may never have been known."""
+
+    prefix: Prefix
+
+
+Event = Snapshot | Announced | Withdrawn | Quarantined

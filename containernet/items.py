@@ -1,0 +1,311 @@
+"""What a kernel can hold: links, bridge ports, addresses, sysctls, fdb entries, neighbours, routes.
+
+An item is a value. Its `key` is the kernel's own identity (two items of one key cannot both exist), its `rank`
+says when it is created relative to the others (the reverse order deletes), `link` names the interface
+without which it cannot exist. Each prints itself in the words of `ip` and `bridge`, since that is the language
+in which an operator can check it.
+
+Equality is what the planner compares. What matters only at the moment of creation (where the far end of a
+veth goes) is left out of it, because a kernel cannot tell it afterwards.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import ClassVar
+
+import attrs
+
+from .model import Address, Interface, Prefix
+
+Key = tuple[object, ...]
+
+
+class Rank(enum.IntEnum):
+    """The order of creation: nothing is made before what it stands on."""
+
+    LINK = 0
+    PORT = 1
+    ADDRESS = 2
+    SYSCTL = 3
+    FDB = 4
+    NEIGHBOUR = 5
+    ROUTE = 6
+
+
+@attrs.frozen(kw_only=True)
+class Bridge:
+    """Link kind: a learning switch inside the host (ip-link(8), type bridge)."""
+
+    kind: ClassVar[str] = "bridge"
+
+    def __str__(self) -> str:
+        return "type bridge"
+
+
+@attrs.frozen(kw_only=True)
+class Vxlan:
+    """Link kind: a VXLAN tunnel endpoint, RFC 7348, without learning.
+
+    Args:
+        vni: VXLAN network identifier, 1 to 16777215.
+        local: the source address of outer packets.
+        port: the outer UDP destination port.
+        dev: the underlay link.
+    """
+
+    kind: ClassVar[str] = "vxlan"
+    vni: int
+    local: Address
+    port: int
+    dev: str
+
+    def __str__(self) -> str:
+        return f"type vxlan id {self.vni} local {self.local} dev {self.dev} dstport {self.port} nolearning"
+
+
+@attrs.frozen(kw_only=True)
+class IpTunnel:
+    """Link kind: IP in IP, remote any: IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6 (RFC 2473), by `local`.
+
+    The device has no remote: each route names its own with an on-link gateway. TTL is inherited; the device
+    does not force path MTU discovery (nopmtudisc), as flannel's and Calico's do not.
+    """
+
+    local: Address
+
+    @property
+    def kind(self) -> str:
+        """The kernel's name for the device: ipip or ip6tnl."""
+        return "ipip" if self.local.version == 4 else "ip6tnl"
+
+    def __str__(self) -> str:
+        mode = "type ipip" if self.local.version == 4 else "type ip6tnl mode ip6ip6"
+        return f"{mode} local {self.local} remote any"
+
+
+@attrs.frozen(kw_only=True)
+class Veth:
+    """Link kind: one end of a virtual cable.
+
+    Args:
+        peer: the far end's name in its own namespace.
+        peer_netns: path of the namespace that the far end is born in.
+        peer_mac: the far end's address; empty: the kernel chooses.
+    """
+
+    kind: ClassVar[str] = "veth"
+    peer: str = attrs.field(default="", eq=False)
+    peer_netns: str = attrs.field(default="", eq=False)
+    peer_mac: str = attrs.field(default="", eq=False)
+
+    def __str__(self) -> str:
+        return f"type veth peer name {self.peer} netns {self.peer_netns}"
+
+
+LinkType = Bridge | Vxlan | IpTunnel | Veth
+
+
+@attrs.frozen(kw_only=True)
+class Link:
+    """A network interface of ours.
+
+    Args:
+        name: 1 to 15 bytes.
+        type: the kind with what cannot be changed once it stands; a change of it means a new device.
+        mac: link-layer address, or empty: any.
+        mtu: octets.
+        up: administratively up.
+    """
+
+    rank: ClassVar[Rank] = Rank.LINK
+    name: str
+    type: LinkType
+    mac: str = ""
+    mtu: int
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        """The name is the identity."""
+        return ("link", self.name)
+
+    @property
+    def link(self) -> str:
+        """A link stands on itself."""
+        return self.name
+
+    @property
+    def exclusive(self) -> Key | None:
+        """What a kernel gives to one device only: the next that wants it waits until the first is gone."""
+        match self.type:
+            case Vxlan(vni=vni, port=port, local=local):
+                return ("vxlan", local.version, vni, port)
+            case IpTunnel(local=local):
+                return ("tunnel", local)
+            case _:
+                return None
+
+    def matches(self, actual: Link) -> bool:
+        """Return whether `actual` already is what this link asks for (a MAC that is left open fits any)."""
+        return self == (actual if self.mac else attrs.evolve(actual, mac=""))
+
+    def __str__(self) -> str:
+        mac = f" address {self.mac}" if self.mac else ""
+        return f"link {self.name}{mac} mtu {self.mtu} {'up' if self.up else 'down'} {self.type}"
+
+
+@attrs.frozen(kw_only=True)
+class BridgePort:
+    """Membership of a link in a bridge (bridge(8), link set).
+
+    Args:
+        link: the member; need not be a link of ours (an uplink is the operator's).
+        bridge: the bridge's name.
+        hairpin: a frame may leave through the port that it came in by.
+    """
+
+    rank: ClassVar[Rank] = Rank.PORT
+    link: str
+    bridge: str
+    hairpin: bool = False
+
+    @property
+    def key(self) -> Key:
+        """A link is a member of one bridge at most."""
+        return ("port", self.link)
+
+    def __str__(self) -> str:
+        return f"link {self.link} master {self.bridge} hairpin {'on' if self.hairpin else 'off'}"
+
+
+@attrs.frozen(kw_only=True)
+class InterfaceAddress:
+    """An address on a link (ip-address(8)); IPv6 without duplicate address detection.
+
+    Args:
+        address: with the prefix length that is on link; /32 and /128: nothing is.
+    """
+
+    rank: ClassVar[Rank] = Rank.ADDRESS
+    link: str
+    address: Interface
+
+    @property
+    def key(self) -> Key:
+        """The kernel's identity: link, address and prefix length."""
+        return ("address", self.link, self.address)
+
+    def __str__(self) -> str:
+        return f"address {self.address} dev {self.link}"
+
+
+@attrs.frozen(kw_only=True)
+class Sysctl:
+    """A setting under /proc/sys.
+
+    It is set and put back, never unset: what stood there before was not ours to remember.
+
+    Args:
+        name: the path with slashes, such as net/ipv4/ip_forward (an interface's name may hold dots).
+        value: the text.
+        link: the interface whose setting it is; empty: none.
+    """
+
+    rank: ClassVar[Rank] = Rank.SYSCTL
+    name: str
+    value: str
+    link: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The path."""
+        return ("sysctl", self.name)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.name}={self.value}"
+
+
+@attrs.frozen(kw_only=True)
+class FdbEntry:
+    """A permanent entry of a VXLAN device's forwarding table: behind which underlay address a MAC lives."""
+
+    rank: ClassVar[Rank] = Rank.FDB
+    link: str
+    mac: str
+    destination: Address
+
+    @property
+    def key(self) -> Key:
+        """One unicast MAC has one destination."""
+        return ("fdb", self.link, self.mac)
+
+    def __str__(self) -> str:
+        return f"fdb {self.mac} dev {self.link} dst {self.destination} self permanent"
+
+
+@attrs.frozen(kw_only=True)
+class Neighbour:
+    """A permanent neighbour: the link-layer address of an IP address, so that nobody has to ask."""
+
+    rank: ClassVar[Rank] = Rank.NEIGHBOUR
+    link: str
+    address: Address
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        """One address on one link has one neighbour."""
+        return ("neighbour", self.link, self.address)
+
+    def __str__(self) -> str:
+        return f"neighbour {self.address} lladdr {self.mac} dev {self.link} nud permanent"
+
+
+@attrs.frozen(kw_only=True)
+class KernelRoute:
+    """A unicast route of the FIB (ip-route(8)), marked with our own protocol number.
+
+    Args:
+        destination: a prefix; 0.0.0.0/0 and ::/0 are the default route.
+        link: the outgoing interface.
+        gateway: the next hop; None: the destination itself is on link.
+        onlink: take the gateway as on link even though no address says so.
+        table: 1 to 4294967295; 254 is `main`.
+        metric: the kernel's priority; 0 means its default (0 for IPv4, 1024 for IPv6).
+    """
+
+    rank: ClassVar[Rank] = Rank.ROUTE
+    destination: Prefix
+    link: str
+    gateway: Address | None = None
+    onlink: bool = False
+    table: int = 254
+    metric: int = 0
+
+    @property
+    def key(self) -> Key:
+        """The kernel's identity: table, destination and metric."""
+        return ("route", self.table, self.destination, self.metric)
+
+    def __str__(self) -> str:
+        words = [f"route {self.destination}"]
+        if self.gateway is not None:
+            words.append(f"via {self.gateway}")
+        words.append(f"dev {self.link}")
+        if self.table != 254:
+            words.append(f"table {self.table}")
+        if self.metric:
+            words.append(f"metric {self.metric}")
+        if self.onlink:
+            words.append("onlink")
+        return " ".join(words)
+
+
+Item = Link | BridgePort | InterfaceAddress | Sysctl | FdbEntry | Neighbour | KernelRoute
+
+
+def by_key(items: Iterable[Item]) -> dict[Key, Item]:
+    """Return the items under their keys; of two with one key the later stays."""
+    return {item.key: item for item in items}

@@ -1,0 +1,296 @@
+"""The nouns of the network: pools, nodes, leases, routes, endpoints.
+
+All are frozen values, validated when they are made, and all carry both address families by the same lines:
+what exists once per family is a tuple, and `.version` of an address or prefix tells 4 from 6. Addresses are
+`ipaddress` objects. Nothing here knows a store, a kernel or a clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
+import attrs
+
+from .errors import ConfigError
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+Interface = IPv4Interface | IPv6Interface
+Scalar = str | int | float | bool | None
+
+IPV6_MINIMUM_MTU = 1280  # RFC 8200 s5
+IPV4_MINIMUM_MTU = 68  # RFC 791, "every internet module must be able to forward"
+
+
+def overlaps(one: Prefix, other: Prefix) -> bool:
+    """Return whether two prefixes share an address; prefixes of different families never do."""
+    return one.version == other.version and one.overlaps(other)
+
+
+def contains(outer: Prefix, inner: Prefix) -> bool:
+    """Return whether every address of `inner` lies in `outer`."""
+    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def _by_family(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    return tuple(sorted(prefixes, key=lambda prefix: (prefix.version, prefix)))
+
+
+def _at_most_one_per_family(what: str, values: Iterable[Prefix | Address]) -> None:
+    versions = [value.version for value in values]
+    if len(versions) != len(set(versions)):
+        raise ConfigError(f"{what}: at most one for each of IPv4 and IPv6, got {', '.join(map(str, values))}")
+
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+
+
+def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not _NAME.fullmatch(value):
+        raise ConfigError(
+            f"{attribute.name} {value!r}: expected 1 to 253 letters, digits, dots, dashes or underscores, "
+            "beginning and ending with a letter or digit"
+        )
+
+
+def _check_interface_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    # dev_valid_name() in the kernel's net/core/dev.c: 1 to 15 bytes, no slash, colon or space.
+    if not 0 < len(value.encode()) < 16 or value in {".", ".."} or re.search(r"[/:\s]", value):
+        raise ConfigError(
+            f"{attribute.name} {value!r}: not a name that a Linux interface can have "
+            "(1 to 15 bytes, without '/', ':' and white space)"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Pool:
+    """The range of one address family that is cut into one subnet per node.
+
+    Args:
+        prefix: the whole range.
+        subnet_length: the prefix length of a node's subnet; at least the pool's own, and short enough that
+            a subnet holds a bridge and a container (30 for IPv4, 126 for IPv6).
+        first, last: the lowest and the highest subnet that may be leased; by default the pool's first and
+            last. flannel's SubnetMin and SubnetMax.
+        reserved: prefixes that no node may lease; a reservation takes every subnet that it touches.
+
+    Raises:
+        ConfigError: a bound lies outside the pool, is not a subnet of `subnet_length`, or first > last.
+    """
+
+    prefix: Prefix
+    subnet_length: int
+    first: Prefix = attrs.field()
+    last: Prefix = attrs.field()
+    reserved: tuple[Prefix, ...] = attrs.field(default=(), converter=tuple)
+
+    @first.default
+    def _first(self) -> Prefix:
+        return self._edge(self.prefix.network_address)
+
+    @last.default
+    def _last(self) -> Prefix:
+        return self._edge(self.prefix.broadcast_address)
+
+    def __attrs_post_init__(self) -> None:
+        longest = self.prefix.max_prefixlen - 2
+        if not self.prefix.prefixlen <= self.subnet_length <= longest:
+            raise ConfigError(
+                f"subnet_length {self.subnet_length} for pool {self.prefix}: "
+                f"expected {self.prefix.prefixlen} to {longest}"
+            )
+        for name, bound in (("first", self.first), ("last", self.last)):
+            if not contains(self.prefix, bound) or bound.prefixlen != self.subnet_length:
+                raise ConfigError(
+                    f"{name} subnet {bound}: expected a /{self.subnet_length} inside the pool {self.prefix}"
+                )
+        if int(self.first.network_address) > int(self.last.network_address):
+            raise ConfigError(f"first subnet {self.first} lies behind the last one, {self.last}")
+        for prefix in self.reserved:
+            if prefix.version != self.prefix.version:
+                raise ConfigError(f"reserved {prefix} is not of the family of the pool {self.prefix}")
+
+    def _edge(self, address: Address) -> Prefix:
+        if not self.prefix.prefixlen <= self.subnet_length <= self.prefix.max_prefixlen:
+            return self.prefix  # refused a moment later, with the better message
+        size = 1 << (self.prefix.max_prefixlen - self.subnet_length)
+        base = int(address) // size * size
+        return type(self.prefix)((base, self.subnet_length))
+
+    @property
+    def version(self) -> int:
+        """The address family: 4 or 6."""
+        return self.prefix.version
+
+    def admits(self, subnet: Prefix) -> bool:
+        """Return whether `subnet` is one of the pool's subnets, within its bounds and not reserved."""
+        return (
+            contains(self.prefix, subnet)
+            and subnet.prefixlen == self.subnet_length
+            and int(self.first.network_address) <= int(subnet.network_address)
+            and int(subnet.network_address) <= int(self.last.network_address)
+            and not any(overlaps(subnet, reserved) for reserved in self.reserved)
+        )
+
+
+def _pools_by_family(pools: Iterable[Pool]) -> tuple[Pool, ...]:
+    return tuple(sorted(pools, key=lambda pool: pool.version))
+
+
+@attrs.frozen(kw_only=True)
+class NetworkConfig:
+    """What all hosts of one network agree on: one pool for IPv4, one for IPv6, or both.
+
+    Raises:
+        ConfigError: no pool, or two of one family.
+    """
+
+    pools: tuple[Pool, ...] = attrs.field(converter=_pools_by_family)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.pools:
+            raise ConfigError("the network has no pool: set pool, pool6 or both under [network]")
+        _at_most_one_per_family("pools", [pool.prefix for pool in self.pools])
+
+    def pool(self, version: int) -> Pool | None:
+        """Return the pool of that address family, or None."""
+        return next((pool for pool in self.pools if pool.version == version), None)
+
+    def admits(self, subnets: tuple[Prefix, ...]) -> bool:
+        """Return whether `subnets` is a claim of this network: one admitted subnet for each of its pools."""
+        return len(subnets) == len(self.pools) and all(
+            pool.admits(subnet) for pool, subnet in zip(self.pools, subnets, strict=True)
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """One host, as its own dataplanes see it.
+
+    Args:
+        name: the node's identity in every store; the start slot and the VTEP's MAC derive from it.
+        interface: the underlay link.
+        addresses: the underlay's addresses with the prefix length that is on link there, such as
+            192.0.2.1/24; the first of each family is the one that peers send to.
+        mtu: the underlay link's MTU, octets.
+        overhead: octets that the remote dataplane adds to a packet between containers; 0 or more.
+        subnets: what the node has leased, at most one per family, IPv4 first.
+    """
+
+    name: str = attrs.field(validator=_check_name)
+    interface: str = attrs.field(validator=_check_interface_name)
+    addresses: tuple[Interface, ...] = attrs.field(converter=tuple)
+    mtu: int = 1500
+    overhead: int = 0
+    subnets: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
+
+    def __attrs_post_init__(self) -> None:
+        _at_most_one_per_family("subnets", self.subnets)
+
+    def address(self, version: int) -> Address | None:
+        """Return the underlay address of that family that peers send to, or None."""
+        return next((own.ip for own in self.addresses if own.version == version), None)
+
+    def subnet(self, version: int) -> Prefix | None:
+        """Return the leased subnet of that family, or None."""
+        return next((own for own in self.subnets if own.version == version), None)
+
+    def on_link(self, address: Address) -> bool:
+        """Return whether `address` can be reached over the underlay link without a router."""
+        return any(own.version == address.version and address in own.network for own in self.addresses)
+
+    @property
+    def container_mtu(self) -> int:
+        """The largest packet, in octets, that a container may send so that it fits on every path."""
+        return self.mtu - self.overhead
+
+
+@attrs.frozen(kw_only=True)
+class Lease:
+    """A claim in time: these subnets are that node's until the store says otherwise.
+
+    Args:
+        subnets: one per pool, IPv4 first; claimed and lost together.
+        node: the owner's name; empty for a reservation.
+        expires: seconds from the moment the store answered until the lease ends; None: never (a reservation).
+        revision: the store's token for compare-and-swap; opaque, and new after every write.
+    """
+
+    subnets: tuple[Prefix, ...] = attrs.field(converter=_by_family)
+    node: str
+    expires: float | None
+    revision: str
+
+    def __attrs_post_init__(self) -> None:
+        _at_most_one_per_family("subnets", self.subnets)
+
+    def overlaps(self, subnets: Iterable[Prefix]) -> bool:
+        """Return whether any of `subnets` shares an address with this lease."""
+        return any(overlaps(mine, other) for mine in self.subnets for other in subnets)
+
+
+def _sorted_items(
+    data: Mapping[str, Scalar] | Iterable[tuple[str, Scalar]],
+) -> tuple[tuple[str, Scalar], ...]:
+    return tuple(sorted(dict(data).items()))
+
+
+@attrs.frozen(kw_only=True)
+class Tunnel:
+    """How a peer wants its packets: the name of its dataplane, and what a sender must know for it.
+
+    Args:
+        type: the dataplane's name (`vxlan`, `host-gw`, ...); empty where the store carries none (plain BGP).
+        data: JSON scalars by name, such as {"VNI": 1, "VtepMAC": "02:..."}; given as a mapping, kept as
+            sorted pairs. flannel's BackendData.
+    """
+
+    type: str = ""
+    data: tuple[tuple[str, Scalar], ...] = attrs.field(default=(), converter=_sorted_items)
+
+    def get(self, name: str) -> Scalar:
+        """Return one value of `data`, or None."""
+        return dict(self.data).get(name)
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """One prefix and where it lives: what a node announces, and what every other node hears.
+
+    Args:
+        prefix: the node's subnet.
+        node: the announcing node's name; may be empty where the store carries none.
+        next_hop: the node's underlay address, of the prefix's own family.
+        tunnel: how the node wants its packets.
+    """
+
+    prefix: Prefix
+    node: str
+    next_hop: Address
+    tunnel: Tunnel = Tunnel()
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """A container's interface.
+
+    Args:
+        container: the container's id, as its runtime calls it.
+        netns: the path of the container's network namespace, such as /run/netns/c1 or /proc/42/ns/net.
+        addresses: one per leased subnet, with the subnet's prefix length.
+        interface: the name that the interface has inside.
+    """
+
+    container: str = attrs.field(validator=_check_name)
+    netns: str
+    addresses: tuple[Interface, ...] = attrs.field(converter=tuple)
+    interface: str = attrs.field(default="eth0", validator=_check_interface_name)

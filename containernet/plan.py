@@ -1,0 +1,119 @@
+"""From what the kernel should hold and what it holds: the operations, in order, make before break.
+
+Pure. The order is the whole point:
+
+1. a device that must be made anew (its kind or its parameters changed), or that sits on something the kernel
+   gives out only once (a VNI), goes first: nothing else can stand beside it;
+2. then everything missing or different is created or replaced, by ascending rank, so that nothing is made
+   before what it stands on;
+3. then everything that nobody wants any more is deleted, by descending rank.
+
+So no prefix of a plan takes away what is in both `desired` and `actual`, but for what stands on a device that
+has to be made anew. A replaced item is one operation: there is no moment without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from .items import Item, Key, Link, Sysctl
+
+
+@attrs.frozen
+class Create:
+    """Make an item whose key the kernel does not hold; fails where somebody else's item has that key."""
+
+    item: Item
+
+    def __str__(self) -> str:
+        return f"+ {self.item}"
+
+
+@attrs.frozen
+class Replace:
+    """Turn our item `old` into `item`, of the same key, in one step."""
+
+    item: Item
+    old: Item
+
+    def __str__(self) -> str:
+        return f"~ {self.item}"
+
+
+@attrs.frozen
+class Delete:
+    """Take our item away; that it is gone already is success."""
+
+    item: Item
+
+    def __str__(self) -> str:
+        return f"- {self.item}"
+
+
+Operation = Create | Replace | Delete
+
+
+def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Operation, ...]:
+    """Return the operations that turn `actual` into `desired`, in an order that breaks nothing on the way.
+
+    Args:
+        desired: what the kernel should hold, by key.
+        actual: what it holds of ours, by key. Both may be the part of a larger state that an event touches,
+            as long as the part is the same in both and holds every item of a link that changes.
+
+    Returns:
+        Operations, to be executed in order. Empty when nothing is to do.
+    """
+    reborn = _links_made_anew(desired, actual)
+    first = [Delete(actual[("link", name)]) for name in sorted(reborn)]
+    make = [
+        operation
+        for key, item in desired.items()
+        for operation in _make(item, None if _falls_with(actual.get(key), reborn) else actual.get(key))
+    ]
+    make.sort(key=lambda operation: operation.item.rank)
+    drop = [
+        Delete(item)
+        for key, item in actual.items()
+        if key not in desired and not _falls_with(item, reborn) and not isinstance(item, Sysctl)
+    ]
+    drop.sort(key=lambda operation: -operation.item.rank)
+    return (*first, *make, *drop)
+
+
+def _make(item: Item, actual: Item | None) -> Iterator[Operation]:
+    if actual is None:
+        yield Create(item)
+    elif isinstance(item, Link) and isinstance(actual, Link):
+        if not item.matches(actual):
+            yield Replace(item, actual)
+    elif item != actual:
+        yield Replace(item, actual)
+
+
+def _links_made_anew(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> set[str]:
+    """Return the names of our links that must be deleted before anything can be created."""
+    wanted = {
+        item.exclusive: item.name
+        for item in desired.values()
+        if isinstance(item, Link) and item.exclusive is not None
+    }
+    names = set()
+    for key, item in actual.items():
+        if not isinstance(item, Link):
+            continue
+        successor = desired.get(key)
+        changed = isinstance(successor, Link) and successor.type != item.type
+        in_the_way = item.exclusive is not None and wanted.get(item.exclusive, item.name) != item.name
+        if changed or in_the_way:
+            names.add(item.name)
+    return names
+
+
+def _falls_with(item: Item | None, links: set[str]) -> bool:
+    """Return whether the kernel drops the item by itself when those links go."""
+    if item is None or not links:
+        return False
+    return item.link in links or getattr(item, "bridge", "") in links
