@@ -45,7 +45,8 @@ class LeaseStore(Backend, Protocol):
     """Who owns which subnet: the one thing that needs consensus.
 
     Every write is a compare-and-swap. The store, not the caller, measures time: a lease ends when the store
-    says so, and no two live leases ever overlap. All methods may block on I/O and may be called from any thread.
+    says so, and no two live leases ever overlap. All methods may block on I/O and may be called from any
+    thread.
 
     Raises (all methods):
         StoreUnavailable: not reachable now; nothing is known about whether a write took effect.
@@ -139,7 +140,7 @@ class RouteStore(Backend, Protocol):
     """
 
     def announce(self, route: Route) -> None:
-        """Tell everybody. Announcing the same route again changes nothing; another one for its prefix replaces it."""
+        """Tell everybody: again changes nothing, another route for the same prefix replaces it."""
         ...
 
     def withdraw(self, route: Route) -> None:
@@ -159,8 +160,8 @@ class RouteStore(Backend, Protocol):
 class Dataplane(Backend, Protocol):
     """How hosts reach each other, as a pure function: values in, kernel items out.
 
-    No clock, no socket, no state. The same arguments give equal items, in any order of calls, so that a plan can
-    be shown, tested and proven before anything is touched.
+    No clock, no socket, no state. The same arguments give equal items, in any order of calls, so that a plan
+    can be shown, tested and proven before anything is touched.
     """
 
     def overhead(self, version: int) -> int:
@@ -230,7 +231,8 @@ class Failure:
 class Kernel(Backend, Protocol):
     """One network namespace that holds items. Sees and touches only what is marked as ours.
 
-    `changed` may be called from a second thread while `read` or `execute` runs; those two from one thread at a time.
+    `changed` may be called from a second thread while `read` or `execute` runs; those two from one thread at
+    a time.
     """
 
     def read(self) -> Mapping[Key, Item]:
