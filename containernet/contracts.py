@@ -193,8 +193,8 @@ class Dataplane(Backend, Protocol):
 class EndpointItems:
     """What a container's interface needs, on the host's side and inside the container's namespace."""
 
-    host: tuple[Item, ...] = attrs.field(converter=tuple)
-    container: tuple[Item, ...] = attrs.field(converter=tuple)
+    host: tuple[Item, ...]
+    container: tuple[Item, ...]
 
 
 @runtime_checkable

@@ -1,0 +1,82 @@
+"""ipip: IP in IP (RFC 2003, RFC 2473), one device per family with remote any, one route per peer.
+
+The device adds one IP header and nothing else. It has no table of its own: the outer destination is the gateway
+of the route that sent the packet there, which is why each route names the peer's underlay address as a gateway
+that is taken as on link.
+
+    ip link add ipip.4 type ipip local 192.0.2.1 remote any ttl inherit nopmtudisc
+    ip route add 10.4.2.0/24 via 192.0.2.2 dev ipip.4 onlink
+
+The shapes are flannel's and Calico's. A packet of one family travels in a header of the same family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+import attrs
+
+from containernet.items import IpTunnel, Item, KernelRoute, Link
+from containernet.model import Node, Route, Tunnel
+from containernet.options import build
+
+from .host_gw import direct_route
+from .reach import check_tunnel_type, require_underlay, underlay_address
+from .vxlan import tunnel_address
+
+# One more IP header: RFC 2003 s3.1 (IPv4), RFC 2473 s3 (IPv6, without the encapsulation limit option).
+OVERHEAD = {4: 20, 6: 40}
+
+
+@attrs.frozen(kw_only=True)
+class Ipip:
+    """The dataplane `ipip`.
+
+    Args:
+        direct: send a peer that is on link plain packets, without the tunnel (Calico's CrossSubnet).
+    """
+
+    direct: bool = False
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, object]) -> Self:
+        """Build it from [dataplane.ipip]."""
+        return build(cls, options, table="dataplane.ipip")
+
+    def overhead(self, version: int) -> int:
+        """20 octets over IPv4, 40 over IPv6."""
+        return OVERHEAD[version]
+
+    def tunnel(self, node: Node) -> Tunnel:
+        """A peer needs to know nothing but the next hop."""
+        return Tunnel(type="ipip")
+
+    def host(self, node: Node) -> Iterable[Item]:
+        """One device for each family, with the node's own address on it."""
+        require_underlay(node, OVERHEAD)
+        for subnet in node.subnets:
+            yield Link(
+                name=_device(subnet.version),
+                type=IpTunnel(local=underlay_address(node, subnet.version)),
+                mtu=node.mtu - OVERHEAD[subnet.version],
+            )
+            yield tunnel_address(_device(subnet.version), subnet)
+
+    def peer(self, node: Node, route: Route) -> Iterable[Item]:
+        """One route into the tunnel; or, `direct` and on link, a plain one."""
+        check_tunnel_type(route, "ipip")
+        if self.direct and node.on_link(route.next_hop):
+            return (direct_route(node, route),)
+        return (
+            KernelRoute(
+                destination=route.prefix,
+                gateway=route.next_hop,
+                link=_device(route.prefix.version),
+                onlink=True,
+            ),
+        )
+
+
+def _device(version: int) -> str:
+    return f"ipip.{version}"

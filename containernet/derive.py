@@ -1,0 +1,25 @@
+"""Names and MAC addresses that derive from what is already known, so that nobody has to store them.
+
+A restart, a re-created device and a second look all give the same value: that is what keeps neighbours' tables
+true across them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def mac(*parts: str) -> str:
+    """Return a stable, locally administered unicast MAC (IEEE 802 s8.2.2) for these words."""
+    digest = bytearray(_digest(parts)[:6])
+    digest[0] = digest[0] & 0b11111100 | 0b00000010
+    return digest.hex(":")
+
+
+def interface_name(prefix: str, *parts: str) -> str:
+    """Return a stable interface name of 15 bytes that begins with `prefix`, for these words."""
+    return prefix + _digest(parts).hex()[: 15 - len(prefix)]
+
+
+def _digest(parts: tuple[str, ...]) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode()).digest()
