@@ -17,7 +17,7 @@ import attrs
 
 from .errors import ConfigError
 
-_Built = TypeVar("_Built")
+_Built = TypeVar("_Built", bound=attrs.AttrsInstance)
 
 
 def build(cls: type[_Built], options: Mapping[str, object], *, table: str) -> _Built:
@@ -32,7 +32,7 @@ def build(cls: type[_Built], options: Mapping[str, object], *, table: str) -> _B
         ConfigError: a key that the class does not have, a required one that is missing, or a value of another
             type; with the table, the key and the value.
     """
-    fields = {field.name: field for field in attrs.fields(cls) if field.init}  # type: ignore[misc]
+    fields = {field.name: field for field in attrs.fields(cls) if field.init}
     hints = typing.get_type_hints(cls)
     for key, value in options.items():
         if key not in fields:

@@ -1,0 +1,227 @@
+"""The thread that talks to the stores on behalf of one node: it holds the lease, and it announces.
+
+A store may hang for as long as it likes; what the kernel needs does not wait for it. So every call that can
+block on a store is made here, and the agent hears the outcome as a message.
+
+A lease is renewed after a third of its time. Its end is reckoned from before the request was sent, on a clock
+that goes on in suspend, so the node never believes longer than the store does. When the lease is lost, the same
+subnets are asked for again first: containers have addresses in them.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import attrs
+
+from .allocation import claim_subnet
+from .contracts import ConfiguresNetwork, LeaseStore, RouteStore
+from .errors import ConfigError, ContainernetError, LeaseLost
+from .model import Lease, NetworkConfig, Prefix, Route
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """The lease is ours until `until`, seconds on the keeper's clock."""
+
+    lease: Lease
+    until: float
+
+
+@attrs.frozen(kw_only=True)
+class Lost:
+    """The store gave our lease to somebody else, or forgot it; a claim follows."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class StoreFailed:
+    """A call failed; it is tried again, and nothing else changes."""
+
+    error: ContainernetError
+
+
+@attrs.frozen(kw_only=True)
+class Told:
+    """These routes are announced."""
+
+    routes: tuple[Route, ...]
+
+
+Outcome = Held | Lost | StoreFailed | Told
+
+
+def agree(store: LeaseStore, network: NetworkConfig | None) -> NetworkConfig:
+    """Return the network that all hosts agree on: the store's, or the operator's where the store has none.
+
+    Raises:
+        ConfigError: neither has one, or they contradict each other; with both.
+        StoreUnavailable: the store does not answer.
+    """
+    if network is not None and isinstance(store, ConfiguresNetwork):
+        stored: NetworkConfig | None = store.configure(network)
+    else:
+        stored = store.network()
+    if stored is None and network is None:
+        raise ConfigError("no network is configured: set pool under [network], or in the store")
+    if stored is not None and network is not None and stored != network:
+        raise ConfigError(
+            f"[network] says {describe(network)}, and the store holds {describe(stored)}: correct the file, or "
+            "change the network for all hosts"
+        )
+    result = stored or network
+    assert result is not None
+    return result
+
+
+def describe(network: NetworkConfig) -> str:
+    """Return a network in one line."""
+    return " and ".join(
+        f"{pool.prefix} in /{pool.subnet_length}s from {pool.first} to {pool.last}"
+        + (f" without {', '.join(map(str, pool.reserved))}" if pool.reserved else "")
+        for pool in network.pools
+    )
+
+
+class Keeper:
+    """Holds one node's lease and announcements until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        leases: LeaseStore,
+        routes: RouteStore,
+        network: NetworkConfig,
+        node: str,
+        ttl: float,
+        preferred: tuple[Prefix, ...],
+        report: Callable[[Outcome], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._leases = leases
+        self._routes = routes
+        self._network = network
+        self._node = node
+        self._ttl = ttl
+        self._preferred = preferred
+        self._report = report
+        self._clock = clock
+        self._lease: Lease | None = None
+        self._renew_at = 0.0
+        self._agreed = False
+        self._announcements: tuple[Route, ...] = ()
+        self._told = True
+        self._attempts = 0
+        self._stopping = False
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="containernet-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._thread.start()
+
+    def announce(self, routes: tuple[Route, ...]) -> None:
+        """Make `routes` all that this node announces; returns at once, `Told` follows."""
+        with self._wake:
+            self._announcements = routes
+            self._told = False
+            self._wake.notify()
+
+    def check(self) -> None:
+        """Look after lease and announcements now: somebody may have touched them."""
+        with self._wake:
+            self._told = False
+            self._renew_at = 0.0
+            self._wake.notify()
+
+    def stop(self, *, leave: bool, timeout: float) -> None:
+        """End the thread; with `leave`, take the announcements back and give the lease back first.
+
+        Raises:
+            StoreError: what was to be given back could not be; it ends with its time.
+        """
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        if leave and not self._thread.is_alive():
+            self._leave()
+
+    def _leave(self) -> None:
+        for route in self._announcements:
+            self._routes.withdraw(route)
+        if self._lease is not None:
+            self._leases.release(self._lease)
+            self._lease = None
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                delay = self._look_after()
+                self._attempts = 0
+            except ContainernetError as error:
+                self._report(StoreFailed(error=error))
+                self._told = False  # whatever the store forgot while it was away, it hears again
+                delay = self._backoff()
+            with self._wake:
+                if not self._stopping and not self._due(delay):
+                    self._wake.wait(delay)
+
+    def _due(self, delay: float) -> bool:
+        # An announcement or a check that came while a call was under way must not wait for the next renewal;
+        # after a failure the backoff is waited for all the same.
+        return self._attempts == 0 and self._lease is not None and (not self._told or self._renew_at == 0.0)
+
+    def _look_after(self) -> float:
+        """Do what is due; return the seconds until something is due again."""
+        if self._lease is None:
+            self._claim()
+        elif self._clock() >= self._renew_at:
+            self._renew()
+        if self._lease is not None and not self._told:
+            self._announce()
+        return max(0.0, self._renew_at - self._clock())
+
+    def _claim(self) -> None:
+        if not self._agreed:
+            agree(self._leases, self._network)
+            self._agreed = True
+        asked = self._clock()
+        lease = claim_subnet(
+            self._leases, self._network, node=self._node, ttl=self._ttl, preferred=self._preferred
+        )
+        self._told = False
+        self._hold(lease, asked)
+
+    def _renew(self) -> None:
+        assert self._lease is not None
+        asked = self._clock()
+        try:
+            self._hold(self._leases.renew(self._lease, self._ttl), asked)
+        except LeaseLost as error:
+            self._lease = None
+            self._renew_at = 0.0
+            self._report(Lost(reason=str(error)))
+            self._claim()
+
+    def _hold(self, lease: Lease, asked: float) -> None:
+        self._lease = lease
+        self._preferred = lease.subnets
+        self._renew_at = asked + self._ttl / 3 * random.uniform(0.8, 1.0)
+        self._report(Held(lease=lease, until=asked + self._ttl))
+
+    def _announce(self) -> None:
+        with self._wake:
+            routes, self._told = self._announcements, True
+        owned = [route for route in routes if self._lease and route.prefix in self._lease.subnets]
+        for route in owned:
+            self._routes.announce(route)
+        self._report(Told(routes=tuple(owned)))
+
+    def _backoff(self) -> float:
+        self._attempts = min(self._attempts + 1, 7)
+        return random.uniform(0.5, 1.0) * min(30.0, 0.25 * 2**self._attempts)

@@ -1,0 +1,110 @@
+"""Brings one kernel to what is desired, and remembers what it has been brought to.
+
+Between two full reads the reconciler works on its own memory of the kernel, so that one event costs one small
+diff. `refresh` replaces the memory by the truth. Whatever failed stays on the list of failures until it succeeds
+or nobody wants it any more; the caller decides when to try again.
+
+No thread, no clock, no retry: those are the agent's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .contracts import Failure, Kernel
+from .desired import Desired, Owner
+from .items import Item, Key, Link
+from .plan import Delete, Operation, plan
+
+
+class Reconciler:
+    """Desired items of many owners, on one kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.desired = Desired()
+        self.failures: dict[Key, Failure] = {}
+        self._kernel = kernel
+        self._programmed: dict[Key, Item] = {}
+        self._touched: set[Key] = set()
+        self._whole = True
+
+    @property
+    def settled(self) -> bool:
+        """Whether, as far as anybody told us, the kernel holds exactly what is desired."""
+        return not (self._whole or self._touched or self.failures)
+
+    @property
+    def programmed(self) -> Mapping[Key, Item]:
+        """What the kernel holds of ours, as we remember it."""
+        return self._programmed
+
+    def want(self, owner: Owner, items: Iterable[Item]) -> None:
+        """Make `items` all that `owner` wants; nothing is executed before `apply`."""
+        self._touched |= self.desired.put(owner, items)
+
+    def refresh(self) -> None:
+        """Read the kernel, so that the next `apply` compares everything.
+
+        Raises:
+            KernelError, PermissionRefused: it cannot be read; the memory stays as it was.
+        """
+        self._programmed = dict(self._kernel.read())
+        self._whole = True
+
+    def pending(self, *, prune: bool = True) -> tuple[Operation, ...]:
+        """Return what `apply` would execute now, executing nothing.
+
+        Args:
+            prune: False: leave alone what nobody wants; for a view that is known to be partial.
+        """
+        if self._whole or self._rebuilds_a_link():
+            desired: Mapping[Key, Item] = self.desired
+            actual: Mapping[Key, Item] = self._programmed
+        else:
+            desired = {key: self.desired[key] for key in self._touched if key in self.desired}
+            actual = {key: self._programmed[key] for key in self._touched if key in self._programmed}
+        if not prune:
+            actual = {key: item for key, item in actual.items() if key in desired}
+        return plan(desired, actual)
+
+    def apply(self, *, prune: bool = True) -> tuple[Operation, ...]:
+        """Execute what is pending; return the operations that were executed, failed ones included.
+
+        Raises:
+            KernelError, PermissionRefused: nothing could be executed at all; everything stays pending.
+        """
+        operations = self.pending(prune=prune)
+        failures = self._kernel.execute(operations) if operations else ()
+        if self._whole:
+            self.failures.clear()
+        for key in self._touched:
+            self.failures.pop(key, None)
+        self._whole = False
+        self._touched = set()
+        self._remember(operations, failures)
+        return operations
+
+    def _remember(self, operations: Iterable[Operation], failures: Iterable[Failure]) -> None:
+        failed = {failure.operation: failure for failure in failures}
+        for operation in operations:
+            key = operation.item.key
+            if failure := failed.get(operation):
+                self.failures[key] = failure
+            elif isinstance(operation, Delete):
+                self._programmed.pop(key, None)
+                if isinstance(operation.item, Link):
+                    self._forget_what_stood_on(operation.item)
+            else:
+                self._programmed[key] = operation.item
+
+    def _forget_what_stood_on(self, link: Link) -> None:
+        for key in [key for key, item in self._programmed.items() if item.link == link.name]:
+            del self._programmed[key]
+
+    def _rebuilds_a_link(self) -> bool:
+        # A device made anew takes everything on it along, and the planner has to see all of that.
+        return any(
+            isinstance(wanted := self.desired.get(key), Link)
+            and (key in self._programmed or wanted.exclusive is not None)
+            for key in self._touched
+        )

@@ -1,0 +1,154 @@
+"""What a node remembers on disk, so that it can start while its stores are away.
+
+One JSON file, replaced as a whole: either the old one is there or the new one. It holds no secret and nothing
+that a store could not tell again; a file that cannot be read costs a slower start and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
+
+VERSION = 1
+
+
+@attrs.frozen(kw_only=True)
+class Remembered:
+    """The last view that was complete.
+
+    Args:
+        network: what all hosts agree on; None: not known yet.
+        subnets: what this node had leased.
+        routes: every route that was believed.
+    """
+
+    network: NetworkConfig | None = None
+    subnets: tuple[Prefix, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+def save(path: Path, remembered: Remembered) -> None:
+    """Replace the file at `path` in one step, durably.
+
+    Raises:
+        OSError: no space, no permission; the file that was there is still there.
+    """
+    text = json.dumps({"version": VERSION, **_to_json(remembered)}, separators=(",", ":"))
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def load(path: Path) -> Remembered:
+    """Read the file at `path`; what is not there, or not readable as ours, is nothing remembered.
+
+    Raises:
+        ValueError: there is a file, but not one that `save` wrote; the caller says so and goes on without.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return Remembered()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        document = json.loads(text)
+        if document["version"] != VERSION:
+            raise ValueError(f"version {document['version']}, expected {VERSION}")
+        return _from_json(document)
+    except Exception as error:
+        raise ValueError(f"{path} is not a snapshot of ours: {error}") from error
+
+
+def route_to_json(route: Route) -> dict[str, Any]:
+    """Return a route as JSON values; `route_from_json` is the inverse."""
+    return {
+        "prefix": str(route.prefix),
+        "node": route.node,
+        "next_hop": str(route.next_hop),
+        "tunnel": {"type": route.tunnel.type, "data": dict(route.tunnel.data)},
+    }
+
+
+def route_from_json(document: dict[str, Any]) -> Route:
+    """Return the route that `route_to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+    tunnel = document["tunnel"]
+    return Route(
+        prefix=ip_network(document["prefix"]),
+        node=str(document["node"]),
+        next_hop=ip_address(document["next_hop"]),
+        tunnel=Tunnel(type=str(tunnel["type"]), data=tunnel["data"]),
+    )
+
+
+def network_to_json(network: NetworkConfig) -> list[dict[str, Any]]:
+    """Return a network's pools as JSON values; `network_from_json` is the inverse."""
+    return [
+        {
+            "prefix": str(pool.prefix),
+            "subnet_length": pool.subnet_length,
+            "first": str(pool.first),
+            "last": str(pool.last),
+            "reserved": [str(prefix) for prefix in pool.reserved],
+        }
+        for pool in network.pools
+    ]
+
+
+def network_from_json(pools: Iterable[dict[str, Any]]) -> NetworkConfig:
+    """Return the network that `network_to_json` wrote. Raises ValueError, KeyError, TypeError or ConfigError."""
+    return NetworkConfig(
+        pools=tuple(
+            Pool(
+                prefix=ip_network(pool["prefix"]),
+                subnet_length=int(pool["subnet_length"]),
+                first=ip_network(pool["first"]),
+                last=ip_network(pool["last"]),
+                reserved=tuple(ip_network(prefix) for prefix in pool["reserved"]),
+            )
+            for pool in pools
+        )
+    )
+
+
+def lease_to_json(lease: Lease) -> dict[str, Any]:
+    """Return a lease as JSON values, for people and programs that look on."""
+    return {
+        "subnets": [str(subnet) for subnet in lease.subnets],
+        "node": lease.node,
+        "expires": lease.expires,
+        "reserved": not lease.node,
+    }
+
+
+def _to_json(remembered: Remembered) -> dict[str, Any]:
+    return {
+        "network": network_to_json(remembered.network) if remembered.network else None,
+        "subnets": [str(subnet) for subnet in remembered.subnets],
+        "routes": [route_to_json(route) for route in remembered.routes],
+    }
+
+
+def _from_json(document: dict[str, Any]) -> Remembered:
+    return Remembered(
+        network=network_from_json(document["network"]) if document["network"] else None,
+        subnets=tuple(ip_network(subnet) for subnet in document["subnets"]),
+        routes=tuple(route_from_json(route) for route in document["routes"]),
+    )

@@ -1,0 +1,130 @@
+"""The RIB: every route that is known, where it came from, and every route that was not believed.
+
+A store's word is input, not truth. Each route is judged once, here, for all stores:
+
+- its prefix must be a subnet that the network's pool could give to a node, and must not overlap our own;
+- its next hop must be a unicast address of the prefix's family, and not one of ours.
+
+What fails is kept beside the routes with its reason, so that it can be shown, and judged again when our own
+subnets change. A refusal removes the route that stood for the same prefix, since the announcer took that one back; a
+record that could not even be read (`Quarantined`) removes nothing.
+
+Pure: no clock (`now` is passed in), no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from .events import Announced, Event, Quarantined, Snapshot, Withdrawn
+from .model import NetworkConfig, Node, Prefix, Route, contains, overlaps
+
+
+@attrs.frozen(kw_only=True)
+class Known:
+    """A believed route.
+
+    Args:
+        route: what was announced.
+        store: the name of the store that it came from.
+        since: when it was first heard in this form, seconds since the epoch.
+    """
+
+    route: Route
+    store: str
+    since: float
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """What an event did to one prefix; None stands for no route."""
+
+    old: Route | None
+    new: Route | None
+
+
+def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
+    """Return why `route` cannot be believed on `node`, in one line; None: it can."""
+    pool = network.pool(route.prefix.version)
+    if pool is None:
+        return f"the network has no IPv{route.prefix.version} pool"
+    if not contains(pool.prefix, route.prefix):
+        return f"{route.prefix} lies outside the pool {pool.prefix}"
+    if route.prefix.prefixlen != pool.subnet_length:
+        return f"{route.prefix} is not a /{pool.subnet_length}, as every subnet of {pool.prefix} is"
+    if any(overlaps(route.prefix, own) for own in node.subnets):
+        return f"{route.prefix} is this node's own subnet, and {route.node or route.next_hop} announces it too"
+    hop = route.next_hop
+    if hop.version != route.prefix.version:
+        return f"next hop {hop} is not of the family of {route.prefix}"
+    if hop.is_multicast or hop.is_loopback or hop.is_unspecified or int(hop) == (1 << hop.max_prefixlen) - 1:
+        return f"next hop {hop} is not a unicast address of a host"
+    if any(hop == own.ip for own in node.addresses):
+        return f"next hop {hop} is this node itself"
+    return None
+
+
+class Rib:
+    """Folds a store's events into the known routes, and says what changed.
+
+    An event costs O(1) in the number of routes, a Snapshot O(routes).
+    """
+
+    def __init__(self, network: NetworkConfig, node: Node, *, store: str) -> None:
+        self.routes: dict[Prefix, Known] = {}
+        self.refused: dict[Prefix, tuple[Route, str]] = {}
+        self.quarantined: dict[str, Quarantined] = {}
+        self._network = network
+        self._node = node
+        self._store = store
+
+    def apply(self, event: Event, *, now: float) -> list[Change]:
+        """Fold one event in; return the changes of believed routes, one per prefix at most."""
+        match event:
+            case Announced(route=route):
+                return self._set(route.prefix, route, now)
+            case Withdrawn(prefix=prefix):
+                return self._set(prefix, None, now)
+            case Quarantined(key=key):
+                self.quarantined[key] = event
+                return []
+            case Snapshot(routes=routes, quarantined=quarantined):
+                self.quarantined = {record.key: record for record in quarantined}
+                return self._replace_all(routes, now)
+
+    def judge_again(self, node: Node, *, now: float) -> list[Change]:
+        """Take note that this node has changed (its subnets, its addresses), and judge every route again."""
+        self._node = node
+        heard = [known.route for known in self.routes.values()]
+        heard += [route for route, _reason in self.refused.values()]
+        return [change for route in heard for change in self._set(route.prefix, route, now)]
+
+    def _replace_all(self, routes: Iterable[Route], now: float) -> list[Change]:
+        heard = {route.prefix: route for route in routes}
+        gone = [prefix for prefix in (*self.routes, *self.refused) if prefix not in heard]
+        changes = [change for prefix in gone for change in self._set(prefix, None, now)]
+        changes += [change for prefix, route in heard.items() for change in self._set(prefix, route, now)]
+        return changes
+
+    def _set(self, prefix: Prefix, route: Route | None, now: float) -> list[Change]:
+        self.refused.pop(prefix, None)
+        if route is not None and self._is_own(route):
+            route = None
+        if route is not None and (reason := refusal(route, self._network, self._node)):
+            self.refused[prefix] = (route, reason)
+            route = None
+        known = self.routes.get(prefix)
+        old = known.route if known else None
+        if old == route:
+            return []
+        if route is None:
+            del self.routes[prefix]
+        else:
+            self.routes[prefix] = Known(route=route, store=self._store, since=now)
+        return [Change(old=old, new=route)]
+
+    def _is_own(self, route: Route) -> bool:
+        # What we announced ourselves, now or under a lease that we no longer hold, comes back from every store.
+        return route.node == self._node.name and route.next_hop in {own.ip for own in self._node.addresses}
