@@ -98,3 +98,19 @@ class DaemonUnavailable(ContainernetError):
 
     retryable = True
     exit_code = 8
+
+
+class StateError(ContainernetError):
+    """What this node itself keeps on disk cannot be used."""
+
+    exit_code = 9
+
+
+class StateUnavailable(StateError):
+    """A file of the node's own state cannot be opened, read or written now; nothing was changed."""
+
+    retryable = True
+
+
+class StateCorrupt(StateError):
+    """A file of the node's own state is damaged, or is something else."""
