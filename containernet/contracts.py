@@ -288,7 +288,7 @@ class UnderlayLink:
 
     name: str
     mtu: int
-    addresses: tuple[Interface, ...] = attrs.field(converter=tuple)
+    addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
 
 
 @runtime_checkable

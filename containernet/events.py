@@ -28,8 +28,8 @@ class Quarantined:
 class Snapshot:
     """Everything that the store holds now; whatever was known before and is not in it is gone."""
 
-    routes: tuple[Route, ...] = attrs.field(converter=tuple)
-    quarantined: tuple[Quarantined, ...] = attrs.field(default=(), converter=tuple)
+    routes: tuple[Route, ...] = attrs.field(converter=tuple[Route, ...])
+    quarantined: tuple[Quarantined, ...] = attrs.field(default=(), converter=tuple[Quarantined, ...])
 
 
 @attrs.frozen(kw_only=True)

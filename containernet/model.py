@@ -91,7 +91,7 @@ class Pool:
     subnet_length: int
     first: Prefix = attrs.field()
     last: Prefix = attrs.field()
-    reserved: tuple[Prefix, ...] = attrs.field(default=(), converter=tuple)
+    reserved: tuple[Prefix, ...] = attrs.field(default=(), converter=tuple[Prefix, ...])
 
     @first.default
     def _first(self) -> Prefix:
@@ -188,7 +188,7 @@ class Node:
 
     name: str = attrs.field(validator=_check_name)
     interface: str = attrs.field(validator=_check_interface_name)
-    addresses: tuple[Interface, ...] = attrs.field(converter=tuple)
+    addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
     mtu: int = 1500
     overhead: int = 0
     subnets: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
@@ -292,5 +292,5 @@ class Endpoint:
 
     container: str = attrs.field(validator=_check_name)
     netns: str
-    addresses: tuple[Interface, ...] = attrs.field(converter=tuple)
+    addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
     interface: str = attrs.field(default="eth0", validator=_check_interface_name)
