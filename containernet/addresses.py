@@ -188,8 +188,8 @@ class AddressBook:
         number = _take_fresh(db, low, high) or _take_released(db, subnet, low, high)
         if number is None:
             raise AddressesExhausted(
-                f"subnet {subnet} has no address left: its {max(0, high - low + 1)} for containers are all held; "
-                "remove containers that are gone, or give the nodes larger subnets"
+                f"subnet {subnet} has no address left: all {max(0, high - low + 1)} for containers are held; "
+                "remove containers that are gone, or give nodes larger subnets"
             )
         return _interface(subnet, number & _ADDRESS_BITS)
 
