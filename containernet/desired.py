@@ -44,9 +44,9 @@ class Desired(Mapping[Key, Item]):
             self._join(key, owner)
         return {key for key, item in before.items() if self._settle(key) != item}
 
-    def owners(self, kind: str) -> list[Owner]:
-        """Return the owners whose first word is `kind`."""
-        return [owner for owner in self._by_owner if owner[0] == kind]
+    def owners(self) -> list[Owner]:
+        """Return everybody who wants something."""
+        return list(self._by_owner)
 
     def of(self, owner: Owner) -> Mapping[Key, Item]:
         """Return what one owner wants."""

@@ -224,4 +224,4 @@ class Keeper:
 
     def _backoff(self) -> float:
         self._attempts = min(self._attempts + 1, 7)
-        return random.uniform(0.5, 1.0) * min(30.0, 0.25 * 2**self._attempts)
+        return random.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << self._attempts))

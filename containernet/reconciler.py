@@ -1,8 +1,8 @@
 """Brings one kernel to what is desired, and remembers what it has been brought to.
 
 Between two full reads the reconciler works on its own memory of the kernel, so that one event costs one small
-diff. `refresh` replaces the memory by the truth. Whatever failed stays on the list of failures until it succeeds
-or nobody wants it any more; the caller decides when to try again.
+diff. `refresh` replaces the memory by the truth. Whatever failed stays on the list of failures until it
+succeeds or nobody wants it any more; the caller decides when to try again.
 
 No thread, no clock, no retry: those are the agent's.
 """
@@ -55,7 +55,7 @@ class Reconciler:
         """Return what `apply` would execute now, executing nothing.
 
         Args:
-            prune: False: leave alone what nobody wants; for a view that is known to be partial.
+            prune: False: leave alone what nobody ever wanted here; for a view that is known to be partial.
         """
         if self._whole or self._rebuilds_a_link():
             desired: Mapping[Key, Item] = self.desired
@@ -64,7 +64,7 @@ class Reconciler:
             desired = {key: self.desired[key] for key in self._touched if key in self.desired}
             actual = {key: self._programmed[key] for key in self._touched if key in self._programmed}
         if not prune:
-            actual = {key: item for key, item in actual.items() if key in desired}
+            actual = {key: item for key, item in actual.items() if key in desired or key in self._touched}
         return plan(desired, actual)
 
     def apply(self, *, prune: bool = True) -> tuple[Operation, ...]:

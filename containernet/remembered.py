@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from .model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
+from .jsonform import network_from_json, network_to_json, route_from_json, route_to_json
+from .model import NetworkConfig, Prefix, Route
 
 VERSION = 1
 
@@ -75,67 +75,6 @@ def load(path: Path) -> Remembered:
         return _from_json(document)
     except Exception as error:
         raise ValueError(f"{path} is not a snapshot of ours: {error}") from error
-
-
-def route_to_json(route: Route) -> dict[str, Any]:
-    """Return a route as JSON values; `route_from_json` is the inverse."""
-    return {
-        "prefix": str(route.prefix),
-        "node": route.node,
-        "next_hop": str(route.next_hop),
-        "tunnel": {"type": route.tunnel.type, "data": dict(route.tunnel.data)},
-    }
-
-
-def route_from_json(document: dict[str, Any]) -> Route:
-    """Return the route that `route_to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-    tunnel = document["tunnel"]
-    return Route(
-        prefix=ip_network(document["prefix"]),
-        node=str(document["node"]),
-        next_hop=ip_address(document["next_hop"]),
-        tunnel=Tunnel(type=str(tunnel["type"]), data=tunnel["data"]),
-    )
-
-
-def network_to_json(network: NetworkConfig) -> list[dict[str, Any]]:
-    """Return a network's pools as JSON values; `network_from_json` is the inverse."""
-    return [
-        {
-            "prefix": str(pool.prefix),
-            "subnet_length": pool.subnet_length,
-            "first": str(pool.first),
-            "last": str(pool.last),
-            "reserved": [str(prefix) for prefix in pool.reserved],
-        }
-        for pool in network.pools
-    ]
-
-
-def network_from_json(pools: Iterable[dict[str, Any]]) -> NetworkConfig:
-    """Return the network that `network_to_json` wrote. Raises ValueError, KeyError, TypeError or ConfigError."""
-    return NetworkConfig(
-        pools=tuple(
-            Pool(
-                prefix=ip_network(pool["prefix"]),
-                subnet_length=int(pool["subnet_length"]),
-                first=ip_network(pool["first"]),
-                last=ip_network(pool["last"]),
-                reserved=tuple(ip_network(prefix) for prefix in pool["reserved"]),
-            )
-            for pool in pools
-        )
-    )
-
-
-def lease_to_json(lease: Lease) -> dict[str, Any]:
-    """Return a lease as JSON values, for people and programs that look on."""
-    return {
-        "subnets": [str(subnet) for subnet in lease.subnets],
-        "node": lease.node,
-        "expires": lease.expires,
-        "reserved": not lease.node,
-    }
 
 
 def _to_json(remembered: Remembered) -> dict[str, Any]:

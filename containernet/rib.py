@@ -6,8 +6,8 @@ A store's word is input, not truth. Each route is judged once, here, for all sto
 - its next hop must be a unicast address of the prefix's family, and not one of ours.
 
 What fails is kept beside the routes with its reason, so that it can be shown, and judged again when our own
-subnets change. A refusal removes the route that stood for the same prefix, since the announcer took that one back; a
-record that could not even be read (`Quarantined`) removes nothing.
+subnets change. A refusal removes the route that stood for the same prefix, since the announcer took that one
+back; a record that could not even be read (`Quarantined`) removes nothing.
 
 Pure: no clock (`now` is passed in), no I/O.
 """

@@ -1,0 +1,570 @@
+"""The only loop: one inbox, one thread that decides, and threads that do nothing but fill the inbox.
+
+    keeper ------- Held, Lost, StoreFailed, Told --+
+    subscription - events of the route store ------+--> inbox --> Agent --> Reconciler --> kernel
+    kernel ------- somebody touched our items -----+
+    callers ------ attach, detach, status ---------+
+
+The rules that the agent keeps:
+
+- Losing a store changes nothing in the kernel: what was known stays programmed, and the status says so.
+- Nothing is deleted before the route store has told everything once; with no store at all, the view that was
+  remembered on disk is programmed, and only added to.
+- What this node announces is announced after its own side stands in the kernel.
+- Somebody else's change is repaired at the next turn of the loop; a full read with jitter stands behind it.
+- Stopping leaves the kernel as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from . import remembered
+from .addresses import AddressBook
+from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Subscription
+from .endpoints import Endpoints
+from .errors import ConfigError, ContainernetError, KernelError, RouteRefused, StoreUnavailable
+from .events import Announced, Event, Snapshot, Withdrawn
+from .items import Item
+from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
+from .model import Endpoint, NetworkConfig, Node, Prefix, Route
+from .plan import Operation
+from .reconciler import Reconciler
+from .rib import Change, Rib
+from .status import Status
+
+log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
+PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
+SAVE_DELAY = 1.0  # seconds in which changes of the view are gathered into one write to disk
+
+
+def boottime() -> float:
+    """Return seconds on the clock that agents reckon with: it never jumps, and it goes on in suspend."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@attrs.frozen(kw_only=True)
+class _Heard:
+    event: Event
+
+
+@attrs.frozen(kw_only=True)
+class _RoutesAway:
+    error: ContainernetError
+
+
+@attrs.frozen(kw_only=True)
+class _Drift:
+    pass
+
+
+@attrs.frozen(kw_only=True)
+class _Call:
+    function: Callable[[], Any]
+    answer: Future[Any]
+
+
+_Message = Outcome | _Heard | _RoutesAway | _Drift | _Call
+
+
+class Agent:
+    """One node of one network: leases, announces, listens, and keeps the kernel as it should be.
+
+    Args:
+        node: this host, without subnets; the agent fills in what it leases.
+        network: what all hosts agree on (see `keeper.agree`).
+        leases, routes: the stores; the caller closes them after `run` has returned.
+        local, remote: the dataplanes.
+        kernel: the host's namespace.
+        addresses: who has which address on this node.
+        state: file for the remembered view.
+        ttl: seconds that a lease is asked for.
+        store: the route store's name, for the status.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        network: NetworkConfig,
+        leases: LeaseStore,
+        routes: RouteStore,
+        local: LocalDelivery,
+        remote: Dataplane,
+        kernel: Kernel,
+        addresses: AddressBook,
+        state: Path,
+        ttl: float = 3600.0,
+        store: str = "",
+        audit: float = AUDIT,
+    ) -> None:
+        overhead = max(remote.overhead(pool.version) for pool in network.pools)
+        self._node = attrs.evolve(node, overhead=overhead)
+        self._network = network
+        self._routes = routes
+        self._local = local
+        self._remote = remote
+        self._kernel = kernel
+        self._state = state
+        self._audit = audit
+        self._store = store
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._drifted = threading.Event()
+
+        self._remembered = self._load()
+        self._rib = Rib(network, self._node, store=store)
+        self._reconciler = Reconciler(kernel)
+        self._endpoints = Endpoints(
+            kernel=kernel, local=local, addresses=addresses, reconciler=self._reconciler
+        )
+        self._keeper = Keeper(
+            leases=leases,
+            routes=routes,
+            network=network,
+            node=node.name,
+            ttl=ttl,
+            preferred=self._remembered.subnets,
+            report=self._inbox.put,
+            clock=boottime,
+        )
+
+        self._refused: dict[Prefix, str] = {}
+        self._lease_until: float | None = None
+        self._lease_lost = ""
+        self._announced = False
+        self._synced = False
+        self._lease_trouble = ""
+        self._route_trouble = ""
+        self._kernel_trouble = ""
+        self._may_program = False
+        self._started = boottime()
+        self._give_up_waiting = self._started + PATIENCE
+        self._read_at = self._started
+        self._save_at: float | None = None
+        self._drift_gap = 0.0
+        self._retries = 0
+        self._repairs = 0
+        self._has_read = False
+        self._last_read = self._audit_at = self._started
+        self._subscription: Subscription | None = None
+
+    # What callers may do, from any thread.
+
+    def attach(self, container: str, netns: str, *, interface: str = "eth0") -> Endpoint:
+        """Give a container's namespace an interface with addresses; asked again, give the same.
+
+        Raises:
+            ConfigError: a name that cannot be one.
+            ContainernetError: the node has no subnet yet.
+            AddressesExhausted, KernelError: with the reason; nothing is left behind.
+        """
+        return self._call(lambda: self._attach(container, netns, interface))
+
+    def detach(self, container: str, *, interface: str = "eth0") -> bool:
+        """Take the interface away and free its addresses; False: there was none."""
+        return self._call(lambda: self._endpoints.detach(container, interface))
+
+    def status(self) -> Status:
+        """Return how things stand, as one consistent view."""
+        return self._call(self._status)
+
+    def stop(self) -> None:
+        """Make `run` return soon; may be called from a signal handler."""
+        self._stop.set()
+        self._inbox.put(_Drift())
+
+    def _call(self, function: Callable[[], _Result]) -> _Result:
+        answer: Future[_Result] = Future()
+        self._inbox.put(_Call(function=function, answer=answer))
+        return answer.result(timeout=60)
+
+    # The loop.
+
+    def run(self, *, leave: bool = False) -> None:
+        """Work until `stop`; the kernel stays as it is.
+
+        Args:
+            leave: on the way out give the subnet back, and take everything of ours out of the kernel.
+
+        Raises:
+            ConfigError: the node cannot take part in this network.
+            PermissionRefused: this process may not program the kernel.
+            StoreError: with `leave`, the subnet could not be given back.
+        """
+        self._endpoints.restore()
+        self._follow(self._rib.apply(Snapshot(routes=self._remembered.routes), now=time.time()))
+        pumps = [
+            threading.Thread(target=self._pump_routes, name="containernet-routes", daemon=True),
+            threading.Thread(target=self._pump_kernel, name="containernet-kernel", daemon=True),
+        ]
+        self._keeper.start()
+        for pump in pumps:
+            pump.start()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+        finally:
+            self._stop.set()
+            self._end(pumps, leave=leave)
+
+    def _turn(self) -> None:
+        for message in self._messages():
+            self._handle(message)
+        now = boottime()
+        if not self._may_program:
+            self._consider_programming(now)
+        if self._may_program:
+            self._program(now)
+        if self._save_at is not None and now >= self._save_at:
+            self._save()
+
+    def _messages(self) -> list[_Message]:
+        """Wait for a message or a deadline, then take all that is there: a burst is one batch."""
+        deadlines = [self._read_at if self._may_program else self._give_up_waiting]
+        if self._save_at is not None:
+            deadlines.append(self._save_at)
+        messages: list[_Message] = []
+        with contextlib.suppress(queue.Empty):
+            messages.append(self._inbox.get(timeout=max(0.0, min(deadlines) - boottime())))
+            while len(messages) < 10_000:
+                messages.append(self._inbox.get_nowait())
+        return messages
+
+    def _handle(self, message: _Message) -> None:
+        match message:
+            case _Heard(event=event):
+                self._hear(event)
+            case _Drift():
+                self._drifted.clear()
+                self._read_at = min(self._read_at, self._last_read + self._drift_gap)
+            case _Call(function=function, answer=answer):
+                _answer(function, answer)
+            case _RoutesAway(error=error):
+                self._route_trouble = str(error)
+                log.warning("route store away, kernel left as it is: %s", error)
+            case Held(lease=lease, until=until):
+                self._lease_until = until
+                self._lease_trouble = self._lease_lost = ""
+                if lease.subnets != self._node.subnets:
+                    self._take_subnets(lease.subnets)
+            case Lost(reason=reason):
+                self._lease_until = None
+                self._lease_lost = reason
+                log.error("lease lost, asking for the same subnets again: %s", reason)
+            case StoreFailed(error=error):
+                self._lease_trouble = str(error)
+                log.warning("store: %s", error)
+            case Told(routes=routes):
+                self._announced = bool(routes)
+
+    # Routes.
+
+    def _hear(self, event: Event) -> None:
+        now = time.time()
+        match event:
+            case Snapshot(routes=routes):
+                heard = {route.prefix for route in routes if route.node == self._node.name}
+                missing = self._announced and not set(self._node.subnets) <= heard
+                self._synced = True
+                self._route_trouble = ""
+            case Withdrawn(prefix=prefix):
+                missing = self._announced and prefix in self._node.subnets
+            case Announced(route=route):
+                missing = route.prefix in self._node.subnets and route.node != self._node.name
+            case _:
+                missing = False
+                log.warning("record of the route store set aside: %s: %s", event.key, event.reason)
+        if missing:
+            log.error("our own announcement is gone from the route store; announcing again")
+            self._keeper.check()
+        self._follow(self._rib.apply(event, now=now))
+
+    def _follow(self, changes: list[Change]) -> None:
+        for change in changes:
+            route = change.new or change.old
+            assert route is not None
+            self._refused.pop(route.prefix, None)
+            self._reconciler.want(("route", str(route.prefix)), self._render(change.new))
+        if changes:
+            self._save_soon()
+
+    def _render(self, route: Route | None) -> tuple[Item, ...]:
+        if route is None:
+            return ()
+        try:
+            return tuple(self._remote.peer(self._node, route))
+        except RouteRefused as refusal:
+            self._refused[route.prefix] = str(refusal)
+            log.warning("%s", refusal)
+            return ()
+
+    # The node itself.
+
+    def _take_subnets(self, subnets: tuple[Prefix, ...]) -> None:
+        """Become the node that holds these subnets, and render everything anew."""
+        if self._node.subnets:
+            log.error("subnets change from %s to %s", _words(self._node.subnets), _words(subnets))
+        node = attrs.evolve(self._node, subnets=subnets)
+        items = (*self._local.host(node), *self._remote.host(node))
+        self._node = node
+        self._announced = False
+        self._reconciler.want(("host",), items)
+        self._follow(self._rib.judge_again(node, now=time.time()))
+        for known in self._rib.routes.values():
+            self._reconciler.want(("route", str(known.route.prefix)), self._render(known.route))
+        self._endpoints.node_is(node)
+        self._save_soon()
+
+    def _consider_programming(self, now: float) -> None:
+        patient = now < self._give_up_waiting and not (self._route_trouble and self._lease_trouble)
+        if not self._synced and patient:
+            return
+        if not self._node.subnets and self._remembered.subnets and not patient:
+            log.warning("no store answers; going on with what was remembered")
+            self._take_subnets(self._remembered.subnets)
+        if self._node.subnets:
+            self._may_program = True
+            self._read_at = now
+        else:
+            self._give_up_waiting = now + PATIENCE
+
+    def _program(self, now: float) -> None:
+        try:
+            if now >= self._read_at:
+                self._read_everything(now)
+            else:
+                self._log_failures(self._reconciler.apply(prune=self._synced))
+        except KernelError as error:
+            self._kernel_trouble = str(error)
+            self._retry(now)
+            log.error("kernel: %s", error)
+            return
+        self._kernel_trouble = ""
+        if self._reconciler.failures and now + self._retry_delay() < self._read_at:
+            self._retry(now)
+        if not self._announced and not self._host_failures():
+            self._announced = True
+            self._keeper.announce(self._own_routes())
+
+    def _read_everything(self, now: float) -> None:
+        audit = now >= self._audit_at
+        first = not self._has_read
+        self._reconciler.refresh()
+        self._endpoints.collect_gone()
+        operations = self._reconciler.apply(prune=self._synced)
+        for failure in self._endpoints.finish(None if audit else operations):
+            log.error("kernel refused: %s", failure)
+        self._log_failures(operations)
+        repaired = bool(operations) and not first
+        if repaired:
+            self._repairs += len(operations)
+            log.warning("repaired: %s", _some(operations))
+        # Somebody who fights with us must not make us spin: every repair in a row doubles the pause.
+        self._drift_gap = min(0.4, max(0.02, self._drift_gap * 2)) if repaired else 0.0
+        self._has_read = True
+        self._last_read = now
+        if audit:
+            self._audit_at = now + self._audit * random.uniform(0.8, 1.2)
+        self._read_at = self._audit_at
+        if not self._reconciler.failures:
+            self._retries = 0
+
+    def _log_failures(self, operations: tuple[Operation, ...]) -> None:
+        if not operations:
+            return
+        for failure in list(self._reconciler.failures.values())[:5]:
+            log.error("kernel refused: %s", failure)
+
+    def _retry_delay(self) -> float:
+        return float(min(30, 1 << min(self._retries, 5)))
+
+    def _retry(self, now: float) -> None:
+        self._read_at = now + self._retry_delay() * random.uniform(0.8, 1.0)
+        self._retries += 1
+
+    def _host_failures(self) -> list[str]:
+        wanted = self._reconciler.desired.of(("host",))
+        return [str(failure) for key, failure in self._reconciler.failures.items() if key in wanted]
+
+    def _own_routes(self) -> tuple[Route, ...]:
+        tunnel = self._remote.tunnel(self._node)
+        routes = []
+        for subnet in self._node.subnets:
+            address = self._node.address(subnet.version)
+            if address is None:
+                raise ConfigError(f"node {self._node.name} has no IPv{subnet.version} underlay address")
+            routes.append(Route(prefix=subnet, node=self._node.name, next_hop=address, tunnel=tunnel))
+        return tuple(routes)
+
+    # Containers.
+
+    def _attach(self, container: str, netns: str, interface: str) -> Endpoint:
+        if not self._may_program:
+            raise KernelError(
+                f"node {self._node.name} holds no subnet yet: "
+                f"{self._lease_trouble or 'the claim is under way'}; ask `containernet status`"
+            )
+        return self._endpoints.attach(container, netns, interface)
+
+    # What is remembered.
+
+    def _load(self) -> remembered.Remembered:
+        try:
+            view = remembered.load(self._state)
+        except ValueError as error:
+            log.warning("starting without a remembered view: %s", error)
+            return remembered.Remembered()
+        if view.network is not None and view.network != self._network:
+            log.warning("%s is of another network; not used", self._state)
+            return remembered.Remembered()
+        return view
+
+    def _save_soon(self) -> None:
+        if self._save_at is None:
+            self._save_at = boottime() + SAVE_DELAY
+
+    def _save(self) -> None:
+        self._save_at = None
+        if not self._synced or not self._node.subnets:
+            return  # a partial view must not take the place of a whole one
+        view = remembered.Remembered(
+            network=self._network,
+            subnets=self._node.subnets,
+            routes=tuple(known.route for known in self._rib.routes.values()),
+        )
+        try:
+            remembered.save(self._state, view)
+        except OSError as error:
+            log.error("cannot remember the view: %s: %s; trying again in 30 s", self._state, error)
+            self._save_at = boottime() + 30
+
+    # The other threads.
+
+    def _pump_routes(self) -> None:
+        attempts = 0
+        while not self._stop.is_set():
+            try:
+                subscription = self._routes.subscribe()
+            except ContainernetError as error:
+                attempts += 1
+                self._inbox.put(_RoutesAway(error=error))
+                self._stop.wait(_pause(attempts))
+                continue
+            self._subscription = subscription
+            try:
+                while not self._stop.is_set():
+                    event = subscription.next_event(timeout=3600.0)
+                    attempts = 0
+                    if event is not None:
+                        self._inbox.put(_Heard(event=event))
+            except ContainernetError as error:
+                attempts += 1
+                self._inbox.put(_RoutesAway(error=error))
+                self._stop.wait(_pause(attempts))
+            finally:
+                subscription.close()
+
+    def _pump_kernel(self) -> None:
+        while not self._stop.is_set():
+            try:
+                changed = self._kernel.changed(timeout=3600.0)
+            except ContainernetError as error:
+                log.error("cannot hear of changes in the kernel: %s", error)
+                self._stop.wait(5.0)
+                continue
+            if changed and not self._drifted.is_set():
+                self._drifted.set()
+                self._inbox.put(_Drift())
+
+    def _end(self, pumps: list[threading.Thread], *, leave: bool) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+        trouble: ContainernetError | None = None
+        try:
+            self._keeper.stop(leave=leave, timeout=10.0)
+        except ContainernetError as error:
+            trouble = error
+        if leave:
+            self._endpoints.forget_all()
+            for owner in self._reconciler.desired.owners():
+                self._reconciler.want(owner, ())
+            self._reconciler.refresh()
+            self._reconciler.apply()
+            self._state.unlink(missing_ok=True)
+        elif self._save_at is not None:
+            self._save()
+        self._kernel.close()
+        for pump in pumps:
+            pump.join(timeout=5.0)
+        self._drain()
+        if trouble is not None:
+            raise trouble
+
+    def _drain(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                message = self._inbox.get_nowait()
+                if isinstance(message, _Call):
+                    message.answer.set_exception(StoreUnavailable("the daemon is stopping"))
+
+    def _status(self) -> Status:
+        now = boottime()
+        return Status(
+            node=self._node,
+            store=self._store,
+            lease_seconds=None if self._lease_until is None else self._lease_until - now,
+            synced=self._synced,
+            announced=self._announced,
+            programming=self._may_program,
+            settled=self._reconciler.settled,
+            desired=len(self._reconciler.desired),
+            programmed=len(self._reconciler.programmed),
+            routes=tuple(self._rib.routes.values()),
+            refused={str(prefix): reason for prefix, reason in self._refused.items()}
+            | {str(prefix): reason for prefix, (_route, reason) in self._rib.refused.items()},
+            quarantined={record.key: record.reason for record in self._rib.quarantined.values()},
+            failures=tuple(str(failure) for failure in self._reconciler.failures.values()),
+            endpoints=self._endpoints.all(),
+            gone=self._endpoints.gone(),
+            stranded=self._endpoints.stranded(),
+            repairs=self._repairs,
+            lease_trouble=self._lease_lost or self._lease_trouble,
+            route_trouble=self._route_trouble,
+            kernel_trouble=self._kernel_trouble,
+        )
+
+
+def _answer(function: Callable[[], Any], answer: Future[Any]) -> None:
+    try:
+        answer.set_result(function())
+    except Exception as error:
+        answer.set_exception(error)
+
+
+def _pause(attempts: int) -> float:
+    return random.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << min(attempts, 7)))
+
+
+def _words(subnets: tuple[Prefix, ...]) -> str:
+    return " and ".join(map(str, subnets))
+
+
+def _some(operations: tuple[Operation, ...]) -> str:
+    shown = ", ".join(map(str, operations[:3]))
+    return shown if len(operations) <= 3 else f"{shown} and {len(operations) - 3} more"

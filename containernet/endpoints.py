@@ -1,0 +1,189 @@
+"""The containers of one node: from an id and a namespace to an interface that works, and back.
+
+The addresses and the namespace's path are in the address book before anything is in the kernel, so that a restart
+finds every container again. A container whose namespace is gone keeps its addresses until it is detached; its
+host side is let go of. A container whose addresses lie outside the node's subnets (the lease was lost, and others
+were had) is stranded: it is shown, and keeps its addresses, until it is attached again.
+
+Runs on the agent's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+
+from .addresses import AddressBook
+from .contracts import EntersNamespaces, Failure, Kernel, LocalDelivery
+from .errors import ConfigError, ContainernetError, KernelError
+from .items import Item, Link, by_key
+from .model import Endpoint, Node, contains
+from .plan import Create, Operation, plan
+from .reconciler import Reconciler
+
+Name = tuple[str, str]  # container id, interface
+
+
+class Endpoints:
+    """Every container interface of one node."""
+
+    def __init__(
+        self, *, kernel: Kernel, local: LocalDelivery, addresses: AddressBook, reconciler: Reconciler
+    ) -> None:
+        self._kernel = kernel
+        self._local = local
+        self._addresses = addresses
+        self._reconciler = reconciler
+        self._node: Node | None = None
+        self._held: dict[Name, Endpoint] = {}
+        self._gone: set[Name] = set()
+
+    def restore(self) -> None:
+        """Take up what the address book remembers."""
+        self._held = {_name(endpoint): endpoint for endpoint in self._addresses.assigned()}
+
+    def node_is(self, node: Node) -> None:
+        """Want every endpoint of this node, as it is now; those outside its subnets are let go of."""
+        self._node = node
+        for endpoint in self._held.values():
+            self._want(endpoint)
+
+    def all(self) -> tuple[Endpoint, ...]:
+        """Return every endpoint that holds addresses."""
+        return tuple(self._held.values())
+
+    def gone(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints whose namespace is not there any more."""
+        return tuple(endpoint for endpoint in self._held.values() if _name(endpoint) in self._gone)
+
+    def stranded(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints whose addresses are not this node's to give any more."""
+        return tuple(endpoint for endpoint in self._held.values() if not self._belongs(endpoint))
+
+    def attach(self, container: str, netns: str, interface: str) -> Endpoint:
+        """Make the interface, or make sure of it.
+
+        Raises:
+            KernelError: the namespace is not there, or the kernel refused; a new endpoint leaves nothing behind.
+            AddressesExhausted, StateUnavailable: no address could be had.
+        """
+        assert self._node is not None
+        with closing(self._inside(netns)):
+            pass  # a namespace that cannot be entered fails here, before anything is done
+        before = self._held.get((container, interface))
+        if before is not None and before.netns != netns:
+            self._let_go(before)  # the cable to the namespace that it had
+        addresses = self._addresses.assign(container, interface, self._node.subnets, netns=netns)
+        endpoint = Endpoint(container=container, netns=netns, interface=interface, addresses=addresses)
+        try:
+            if before is not None:
+                self._reconciler.refresh()
+            if self._set_up(endpoint) and before is not None:
+                self._let_go(endpoint)  # its cable ends in a namespace that had this path earlier
+            if failures := self._set_up(endpoint):
+                raise KernelError(f"cannot attach {container}: {'; '.join(map(str, failures))}")
+        except ContainernetError:
+            if before is None:
+                self.detach(container, interface)
+            raise
+        self._held[_name(endpoint)] = endpoint
+        self._gone.discard(_name(endpoint))
+        return endpoint
+
+    def detach(self, container: str, interface: str) -> bool:
+        """Take the interface away and free its addresses; False: there was none. May be called twice."""
+        self._reconciler.want(_owner((container, interface)), ())
+        self._reconciler.apply()
+        self._held.pop((container, interface), None)
+        self._gone.discard((container, interface))
+        return self._addresses.release(container, interface)
+
+    def forget_all(self) -> None:
+        """Free the addresses of all endpoints; their interfaces go with the node's items."""
+        for container, interface in list(self._held):
+            self._addresses.release(container, interface)
+        self._held.clear()
+
+    def collect_gone(self) -> None:
+        """After a full read: let go of the endpoints whose interface died with its namespace."""
+        for endpoint in self._held.values():
+            if _name(endpoint) in self._gone or not self._belongs(endpoint):
+                continue
+            if all(key in self._reconciler.programmed for key in self._wanted(endpoint)):
+                continue
+            try:
+                self._inside(endpoint.netns).close()
+            except KernelError:
+                self._gone.add(_name(endpoint))
+                self._want(endpoint)
+
+    def finish(self, operations: Iterable[Operation] | None) -> list[Failure]:
+        """Set up the inside of every endpoint whose cable was just made; None: look into all of them."""
+        made = (
+            None if operations is None else {each.item.key for each in operations if isinstance(each, Create)}
+        )
+        failures: list[Failure] = []
+        for endpoint in self._held.values():
+            wanted = self._wanted(endpoint)
+            if wanted and (made is None or made & wanted.keys()):
+                try:
+                    failures += self._set_up_inside(endpoint)
+                except KernelError:
+                    self._gone.add(_name(endpoint))
+                    self._want(endpoint)
+        return failures
+
+    def _set_up(self, endpoint: Endpoint) -> list[Failure]:
+        assert self._node is not None
+        owner = _owner(_name(endpoint))
+        self._reconciler.want(owner, self._local.endpoint(self._node, endpoint).host)
+        self._reconciler.apply()
+        wanted = self._reconciler.desired.of(owner)
+        failures = [failure for key, failure in self._reconciler.failures.items() if key in wanted]
+        return failures or self._set_up_inside(endpoint)
+
+    def _set_up_inside(self, endpoint: Endpoint) -> list[Failure]:
+        assert self._node is not None
+        desired = by_key(self._local.endpoint(self._node, endpoint).container)
+        with closing(self._inside(endpoint.netns)) as inside:
+            actual = {
+                key: item
+                for key, item in inside.read().items()
+                if item.link == endpoint.interface and not isinstance(item, Link)
+            }
+            return list(inside.execute(plan(desired, actual)))
+
+    def _let_go(self, endpoint: Endpoint) -> None:
+        self._reconciler.want(_owner(_name(endpoint)), ())
+        self._reconciler.apply()
+
+    def _want(self, endpoint: Endpoint) -> None:
+        items: tuple[Item, ...] = ()
+        if self._node is not None and self._belongs(endpoint) and _name(endpoint) not in self._gone:
+            items = self._local.endpoint(self._node, endpoint).host
+        self._reconciler.want(_owner(_name(endpoint)), items)
+
+    def _wanted(self, endpoint: Endpoint) -> dict[object, Item]:
+        return dict(self._reconciler.desired.of(_owner(_name(endpoint))))
+
+    def _belongs(self, endpoint: Endpoint) -> bool:
+        subnets = self._node.subnets if self._node is not None else ()
+        return all(
+            any(contains(subnet, address.network) for subnet in subnets) for address in endpoint.addresses
+        )
+
+    def _inside(self, netns: str) -> Kernel:
+        if not isinstance(self._kernel, EntersNamespaces):
+            raise ConfigError(
+                f"kernel backend {type(self._kernel).__name__} cannot enter a container's namespace, so it cannot "
+                "attach containers"
+            )
+        return self._kernel.inside(netns)
+
+
+def _name(endpoint: Endpoint) -> Name:
+    return endpoint.container, endpoint.interface
+
+
+def _owner(name: Name) -> tuple[str, ...]:
+    return ("endpoint", *name)

@@ -1,0 +1,81 @@
+"""The model's values as JSON: for stores, for the disk, and for programs that look on.
+
+The names are those of the model's fields; addresses are text as RFC 5952 and RFC 4632 write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from .model import Lease, NetworkConfig, Pool, Route, Tunnel
+
+
+def route_to_json(route: Route) -> dict[str, Any]:
+    """Return a route as JSON values; `route_from_json` is the inverse."""
+    return {
+        "prefix": str(route.prefix),
+        "node": route.node,
+        "next_hop": str(route.next_hop),
+        "tunnel": {"type": route.tunnel.type, "data": dict(route.tunnel.data)},
+    }
+
+
+def route_from_json(document: dict[str, Any]) -> Route:
+    """Return the route that `route_to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is something else.
+    """
+    tunnel = document["tunnel"]
+    return Route(
+        prefix=ip_network(document["prefix"]),
+        node=str(document["node"]),
+        next_hop=ip_address(document["next_hop"]),
+        tunnel=Tunnel(type=str(tunnel["type"]), data=tunnel["data"]),
+    )
+
+
+def network_to_json(network: NetworkConfig) -> list[dict[str, Any]]:
+    """Return a network's pools as JSON values; `network_from_json` is the inverse."""
+    return [
+        {
+            "prefix": str(pool.prefix),
+            "subnet_length": pool.subnet_length,
+            "first": str(pool.first),
+            "last": str(pool.last),
+            "reserved": [str(prefix) for prefix in pool.reserved],
+        }
+        for pool in network.pools
+    ]
+
+
+def network_from_json(pools: Iterable[dict[str, Any]]) -> NetworkConfig:
+    """Return the network that `network_to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, ConfigError: it is something else, or contradicts itself.
+    """
+    return NetworkConfig(
+        pools=tuple(
+            Pool(
+                prefix=ip_network(pool["prefix"]),
+                subnet_length=int(pool["subnet_length"]),
+                first=ip_network(pool["first"]),
+                last=ip_network(pool["last"]),
+                reserved=tuple(map(ip_network, pool["reserved"])),
+            )
+            for pool in pools
+        )
+    )
+
+
+def lease_to_json(lease: Lease) -> dict[str, Any]:
+    """Return a lease as JSON values, for people and programs that look on."""
+    return {
+        "subnets": [str(subnet) for subnet in lease.subnets],
+        "node": lease.node,
+        "expires": lease.expires,
+        "reserved": not lease.node,
+    }
