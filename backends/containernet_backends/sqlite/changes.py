@@ -10,24 +10,24 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
-from containernet.model import Route, Tunnel
+from containernet.jsonform import route_from_json, route_to_json
+from containernet.model import Route
 
-Row = tuple[str, str | None, str, str]
+Row = tuple[str, str | None, str]
 
 
 def announce(db: sqlite3.Connection, route: Route, *, lease: int | None, history: int) -> None:
     """Write the route, tied to `lease` where there is one; nothing changes where it stands already."""
-    new = (str(route.prefix), route.node, str(route.next_hop), _tunnel_text(route.tunnel))
-    old = db.execute("SELECT prefix, node, next_hop, tunnel FROM routes WHERE prefix = ?", new[:1]).fetchone()
+    new = (str(route.prefix), route.node, json.dumps(route_to_json(route)))
+    old = db.execute("SELECT prefix, node, route FROM routes WHERE prefix = ?", new[:1]).fetchone()
     if old == new:
         db.execute("UPDATE routes SET lease = ? WHERE prefix = ? AND lease IS NOT ?", (lease, new[0], lease))
         return
     db.execute(
-        "INSERT OR REPLACE INTO routes (prefix, node, next_hop, tunnel, lease, changed)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO routes (prefix, node, route, lease, changed) VALUES (?, ?, ?, ?, ?)",
         (*new, lease, latest(db) + 1),
     )
     _prune(db, history)
@@ -58,15 +58,14 @@ def since(db: sqlite3.Connection, number: int | None, *, history: int) -> Iterat
         yield _snapshot(db)
         return
     for row in db.execute(
-        "SELECT prefix, node, next_hop, tunnel FROM routes WHERE changed > ? ORDER BY changed", (number,)
+        "SELECT prefix, node, route FROM routes WHERE changed > ? ORDER BY changed", (number,)
     ):
         yield _event(row)
 
 
 def _bury(db: sqlite3.Connection, prefix: str) -> None:
     db.execute(
-        "UPDATE routes SET node = NULL, next_hop = NULL, tunnel = NULL, lease = NULL, changed = ?"
-        " WHERE prefix = ?",
+        "UPDATE routes SET node = NULL, route = NULL, lease = NULL, changed = ? WHERE prefix = ?",
         (latest(db) + 1, prefix),
     )
 
@@ -76,9 +75,7 @@ def _prune(db: sqlite3.Connection, history: int) -> None:
 
 
 def _snapshot(db: sqlite3.Connection) -> Snapshot:
-    rows = db.execute(
-        "SELECT prefix, node, next_hop, tunnel FROM routes WHERE node IS NOT NULL ORDER BY changed"
-    )
+    rows = db.execute("SELECT prefix, node, route FROM routes WHERE node IS NOT NULL ORDER BY changed")
     events = [_event(row) for row in rows]
     routes = [event.route for event in events if isinstance(event, Announced)]
     quarantined = [event for event in events if isinstance(event, Quarantined)]
@@ -86,22 +83,13 @@ def _snapshot(db: sqlite3.Connection) -> Snapshot:
 
 
 def _event(row: Row) -> Announced | Withdrawn | Quarantined:
-    prefix, node, next_hop, tunnel = row
+    prefix, node, text = row
     try:
         if node is None:
             return Withdrawn(prefix=ip_network(prefix))
-        kind, data = json.loads(tunnel)
-        return Announced(
-            route=Route(
-                prefix=ip_network(prefix),
-                node=node,
-                next_hop=ip_address(next_hop),
-                tunnel=Tunnel(type=kind, data=data),
-            )
-        )
-    except (ValueError, TypeError) as error:
-        return Quarantined(key=prefix, reason=str(error))
-
-
-def _tunnel_text(tunnel: Tunnel) -> str:
-    return json.dumps([tunnel.type, dict(tunnel.data)])
+        route = route_from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return Quarantined(key=prefix, reason=f"not a route: {error!r}")
+    if (str(route.prefix), route.node) != (prefix, node):
+        return Quarantined(key=prefix, reason=f"the row of {prefix}, {node} holds the route of {route}")
+    return Announced(route=route)

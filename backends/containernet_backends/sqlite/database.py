@@ -40,7 +40,7 @@ PRAGMA user_version = {VERSION};
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     boot TEXT NOT NULL,         -- the boot whose clock `expires` is measured by
-    network TEXT                -- JSON; NULL: not configured
+    network TEXT                -- JSON; NULL: none
 ) STRICT;
 INSERT INTO store (id, boot) VALUES (1, '');
 
@@ -66,17 +66,14 @@ CREATE INDEX subnets_by_lease ON subnets (lease);
 
 CREATE TABLE routes (
     prefix TEXT PRIMARY KEY,
-    node TEXT,                  -- NULL: withdrawn, a tombstone
-    next_hop TEXT,
-    tunnel TEXT,                -- JSON: [type, {{name: value}}]
+    node TEXT,                  -- whose it is; NULL: withdrawn, a tombstone
+    route TEXT,                 -- JSON
     lease INTEGER REFERENCES leases,
     changed INTEGER NOT NULL UNIQUE
 ) STRICT;
 CREATE INDEX routes_by_lease ON routes (lease) WHERE lease IS NOT NULL;
 CREATE INDEX tombstones ON routes (changed) WHERE node IS NULL;
 """
-
-Clock = Callable[[], float]
 
 
 @attrs.frozen(kw_only=True)
@@ -161,7 +158,7 @@ class Database:
     def _boot(self, connection: sqlite3.Connection) -> str:
         row = connection.execute("SELECT boot FROM store").fetchone()
         if row is None:
-            raise _corrupt(self._path, "the table `store` has lost its row")
+            raise corrupt(self._path, "the table `store` has lost its row")
         return str(row[0])
 
     def _begin_boot(self, connection: sqlite3.Connection) -> None:
@@ -215,9 +212,12 @@ class Database:
             )
 
 
-def corrupt_row(table: str, key: object, error: Exception) -> StoreCorrupt:
-    """Return the error for a row that SQLite can read and we cannot."""
-    return StoreCorrupt(f"table {table}, row {key}: {error}; restore a backup, or move the file away")
+def corrupt(path: Path, what: str) -> StoreCorrupt:
+    """Return the error for a file that SQLite or we cannot read."""
+    return StoreCorrupt(
+        f"{path}: {what}; restore a backup, or move the file away (with its -wal and -shm): "
+        "the agents fill a new one"
+    )
 
 
 def _exists(path: Path) -> bool:
@@ -270,19 +270,12 @@ def _check_version(path: Path, connection: sqlite3.Connection) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
-        raise _corrupt(path, "this is a database, but not one of containernet")
+        raise corrupt(path, "this is a database, but not one of containernet")
     if version != VERSION:
         raise StoreCorrupt(
             f"{path}: written with schema version {version}, this program reads {VERSION}; "
             "use the version that wrote it, or move the file away and the agents fill a new one"
         )
-
-
-def _corrupt(path: Path, what: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"{path}: {what}; restore a backup, or move the file away (with its -wal and -shm): "
-        "the agents fill a new one"
-    )
 
 
 def _refused(path: Path, error: OSError) -> ContainernetError:
@@ -318,7 +311,7 @@ def _ours(place: Place, error: sqlite3.Error) -> ContainernetError:
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL | sqlite3.SQLITE_INTERRUPT:
             return StoreUnavailable(f"{path}: {error}")
         case _:
-            return _corrupt(path, str(error))
+            return corrupt(path, str(error))
 
 
 def _cannot_open(path: Path, error: sqlite3.Error) -> ContainernetError:

@@ -12,11 +12,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, summarize_address_range
 
-from containernet.errors import LeaseLost, LeaseTaken
 from containernet.model import Lease, Prefix, Route
 
+from ..leasing import lost, taken
 from . import changes
-from .database import corrupt_row
 
 
 def live(db: sqlite3.Connection, now: float) -> list[Lease]:
@@ -107,23 +106,10 @@ def _make_room(db: sqlite3.Connection, subnets: Sequence[Prefix], *, own: int | 
         _remove(db, lease)
 
 
-def taken(subnets: Sequence[Prefix], lease: Lease) -> LeaseTaken:
-    """Return the error that says which lease is in the way, and for how long."""
-    wanted, held = (", ".join(map(str, some)) for some in (subnets, lease.subnets))
-    if lease.expires is None:
-        return LeaseTaken(f"{wanted}: {held} is reserved; choose other subnets")
-    return LeaseTaken(
-        f"{wanted}: {held} is leased to {lease.node} for another {lease.expires:.0f} s; choose other subnets"
-    )
-
-
 def _find(db: sqlite3.Connection, lease: Lease) -> int:
     row = db.execute("SELECT id FROM leases WHERE revision = ?", (lease.revision,)).fetchone()
     if row is None:
-        held = ", ".join(map(str, lease.subnets))
-        raise LeaseLost(
-            f"{held}: the store no longer holds {lease.node}'s revision {lease.revision}; claim again"
-        )
+        raise lost(lease)
     return int(row[0])
 
 
@@ -175,8 +161,8 @@ def _subnets(db: sqlite3.Connection, lease: int) -> tuple[Prefix, ...]:
     rows = db.execute("SELECT first, last FROM subnets WHERE lease = ?", (lease,)).fetchall()
     try:
         return tuple(_prefix(first, last) for first, last in rows)
-    except ValueError as error:
-        raise corrupt_row("subnets", f"of lease {lease}", error) from error
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"the subnets of lease {lease} are not prefixes: {error}") from error
 
 
 def _prefix(first: bytes, last: bytes) -> Prefix:

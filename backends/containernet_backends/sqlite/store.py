@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import attrs
+
 from containernet.contracts import Options
 from containernet.errors import ConfigError, ContainernetError, LeaseLost, LeaseTaken, StoreUnavailable
+from containernet.jsonform import network_from_json, network_to_json
 from containernet.model import Lease, NetworkConfig, Prefix, Route
+from containernet.options import build
 
-from ..claims import check_claim, check_subnets, check_ttl
-from . import changes, ledger, network
-from .database import Clock, Database, Place
+from ..leasing import Clock, boot_clock, check_claim, check_subnets, check_ttl
+from . import changes, ledger
+from .database import Database, Place, corrupt
 from .subscription import SqliteSubscription
 
-DEFAULT_PATH = "/var/lib/containernet/store.db"
+MAXIMUM_TIMEOUT = 3600.0  # seconds; SQLite counts milliseconds in 32 bits
 HISTORY = 10_000  # changes; one costs about 100 octets as a tombstone
-
-
-def boot_clock() -> float:
-    """Return seconds since the boot; never set, and counts while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
     """Return what the kernel calls this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _check_path(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not Path(value).is_absolute() or "\0" in value:
+        raise ConfigError(f"path = {value!r}: expected the absolute path of a file")
+
+
+def _check_timeout(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 < value <= MAXIMUM_TIMEOUT:
+        raise ConfigError(f"timeout = {value}: expected seconds, above 0 and up to {MAXIMUM_TIMEOUT:g}")
+
+
+@attrs.frozen(kw_only=True)
+class SqliteOptions:
+    """The table [store.sqlite].
+
+    Args:
+        path: the file, absolute.
+        timeout: seconds to wait for another process's lock.
+    """
+
+    path: str = attrs.field(default="/var/lib/containernet/store.db", validator=_check_path)
+    timeout: float = attrs.field(default=5.0, validator=_check_timeout)
 
 
 class SqliteStore:
@@ -63,25 +86,21 @@ class SqliteStore:
     @classmethod
     def from_options(cls, options: Options) -> Self:
         """Build the store from [store.sqlite]: `path` and `timeout`. Opens nothing."""
-        unknown = sorted(options.keys() - {"path", "timeout"})
-        if unknown:
-            raise ConfigError(f"[store.sqlite] {', '.join(unknown)}: unknown; expected path, timeout")
-        path, timeout = options.get("path", DEFAULT_PATH), options.get("timeout", 5.0)
-        if not isinstance(path, str) or not Path(path).is_absolute() or "\0" in path:
-            raise ConfigError(f"[store.sqlite] path = {path!r}: expected the absolute path of a file")
-        if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 0 < timeout <= 3600:
-            raise ConfigError(f"[store.sqlite] timeout = {timeout!r}: expected seconds, above 0 and up to 3600")
-        return cls(path, timeout=timeout)
+        checked = build(SqliteOptions, options, table="store.sqlite")
+        return cls(checked.path, timeout=checked.timeout)
 
     def network(self) -> NetworkConfig | None:
         """Return the network's configuration, or None."""
         with self._using() as database, database.reading() as db:
-            return network.stored(db)
+            return self._network(db)
 
-    def configure(self, config: NetworkConfig) -> NetworkConfig:
+    def configure(self, network: NetworkConfig) -> NetworkConfig:
         """Store the configuration if there is none; return the one that stands."""
         with self._using() as database, database.writing() as db:
-            return network.store(db, config)
+            standing = self._network(db)
+            if standing is None:
+                db.execute("UPDATE store SET network = ?", (json.dumps(network_to_json(network)),))
+            return standing or network
 
     def leases(self) -> Sequence[Lease]:
         """Return all live leases and reservations, in the order in which they were first made."""
@@ -139,6 +158,13 @@ class SqliteStore:
             self._drop()
         for subscription in subscriptions:
             subscription.close()
+
+    def _network(self, db: sqlite3.Connection) -> NetworkConfig | None:
+        (text,) = db.execute("SELECT network FROM store").fetchone()
+        try:
+            return None if text is None else network_from_json(json.loads(text))
+        except (ValueError, TypeError, KeyError, ConfigError) as error:
+            raise corrupt(self._place.path, f"the network's configuration is not one: {error!r}") from error
 
     @contextmanager
     def _using(self) -> Iterator[Database]:
