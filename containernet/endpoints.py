@@ -1,22 +1,22 @@
 """The containers of one node: from an id and a namespace to an interface that works, and back.
 
-The addresses and the namespace's path are in the address book before anything is in the kernel, so that a restart
-finds every container again. A container whose namespace is gone keeps its addresses until it is detached; its
-host side is let go of. A container whose addresses lie outside the node's subnets (the lease was lost, and others
-were had) is stranded: it is shown, and keeps its addresses, until it is attached again.
+The addresses and the namespace's path are in the address book before anything is in the kernel, so that a
+restart finds every container again. A container whose namespace is gone keeps its addresses until it is
+detached; its host side is let go of. A container whose addresses lie outside the node's subnets (the lease was
+lost, and others were had) is stranded: it is shown, and keeps its addresses, until it is attached again.
 
 Runs on the agent's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 from .addresses import AddressBook
 from .contracts import EntersNamespaces, Failure, Kernel, LocalDelivery
 from .errors import ConfigError, ContainernetError, KernelError
-from .items import Item, Link, by_key
+from .items import Item, Key, Link, by_key
 from .model import Endpoint, Node, contains
 from .plan import Create, Operation, plan
 from .reconciler import Reconciler
@@ -64,7 +64,7 @@ class Endpoints:
         """Make the interface, or make sure of it.
 
         Raises:
-            KernelError: the namespace is not there, or the kernel refused; a new endpoint leaves nothing behind.
+            KernelError: the namespace is not there, or the kernel refused; a new endpoint leaves nothing.
             AddressesExhausted, StateUnavailable: no address could be had.
         """
         assert self._node is not None
@@ -119,13 +119,11 @@ class Endpoints:
 
     def finish(self, operations: Iterable[Operation] | None) -> list[Failure]:
         """Set up the inside of every endpoint whose cable was just made; None: look into all of them."""
-        made = (
-            None if operations is None else {each.item.key for each in operations if isinstance(each, Create)}
-        )
+        made = {each.item.key for each in operations or () if isinstance(each, Create)}
         failures: list[Failure] = []
         for endpoint in self._held.values():
             wanted = self._wanted(endpoint)
-            if wanted and (made is None or made & wanted.keys()):
+            if wanted and (operations is None or made & wanted.keys()):
                 try:
                     failures += self._set_up_inside(endpoint)
                 except KernelError:
@@ -163,8 +161,8 @@ class Endpoints:
             items = self._local.endpoint(self._node, endpoint).host
         self._reconciler.want(_owner(_name(endpoint)), items)
 
-    def _wanted(self, endpoint: Endpoint) -> dict[object, Item]:
-        return dict(self._reconciler.desired.of(_owner(_name(endpoint))))
+    def _wanted(self, endpoint: Endpoint) -> Mapping[Key, Item]:
+        return self._reconciler.desired.of(_owner(_name(endpoint)))
 
     def _belongs(self, endpoint: Endpoint) -> bool:
         subnets = self._node.subnets if self._node is not None else ()
@@ -175,8 +173,8 @@ class Endpoints:
     def _inside(self, netns: str) -> Kernel:
         if not isinstance(self._kernel, EntersNamespaces):
             raise ConfigError(
-                f"kernel backend {type(self._kernel).__name__} cannot enter a container's namespace, so it cannot "
-                "attach containers"
+                f"kernel backend {type(self._kernel).__name__} cannot enter a container's namespace, so it "
+                "cannot attach containers"
             )
         return self._kernel.inside(netns)
 

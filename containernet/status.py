@@ -93,8 +93,8 @@ class Status:
             f"container {each.container}: its namespace {each.netns} is gone; detach it" for each in self.gone
         ]
         warnings += [
-            f"container {each.container}: {', '.join(map(str, each.addresses))} is not in this node's subnets any "
-            "more; attach it again"
+            f"container {each.container}: {', '.join(map(str, each.addresses))} is not in this node's subnets "
+            "any more; attach it again"
             for each in self.stranded
         ]
         return warnings
