@@ -217,7 +217,8 @@ class MemoryStore:
         """Extend exactly this revision, or raise LeaseLost; a reservation keeps having no end."""
         check_ttl(ttl)
         with self._memory.changed:
-            return self._extend(self._open().find(lease), ttl if lease.node else None)
+            held = self._open().find(lease)
+            return self._extend(held, ttl if held.node else None)
 
     def release(self, lease: Lease) -> None:
         """Give back exactly this revision, with its routes, or raise LeaseLost."""

@@ -10,6 +10,7 @@ path are harmless.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,8 @@ from containernet.errors import (
     StoreCorrupt,
     StoreUnavailable,
 )
+
+from ..leasing import Clock
 
 APPLICATION = 0x636E6574  # "cnet", sqlite.org/fileformat2.html 1.3.14
 VERSION = 1
@@ -136,13 +139,16 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         # mode=rw: a file that vanished since must not come back as an empty database.
         with self._translated():
-            return sqlite3.connect(
+            connection = sqlite3.connect(
                 f"file:{quote(str(self._path))}?mode=rw",
                 uri=True,
                 timeout=self.place.timeout,
                 isolation_level=None,
                 check_same_thread=False,
             )
+        # Text that is no UTF-8 spoils its own row, not every query that meets it.
+        connection.text_factory = functools.partial(str, encoding="utf-8", errors="backslashreplace")
+        return connection
 
     def _adopt(self) -> None:
         """Check that the file is a store of ours, and give it this boot's clock if it has another's."""

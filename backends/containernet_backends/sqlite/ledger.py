@@ -48,7 +48,7 @@ def reserve(db: sqlite3.Connection, subnets: tuple[Prefix, ...], *, now: float) 
 def renew(db: sqlite3.Connection, lease: Lease, *, ttl: float, now: float) -> Lease:
     """Let `lease` end `ttl` seconds from now; a reservation keeps having no end. Raises LeaseLost."""
     expire(db, now)
-    return _extend(db, _find(db, lease), ttl=ttl if lease.node else None, now=now)
+    return _extend(db, _find(db, lease), ttl=ttl, now=now)
 
 
 def release(db: sqlite3.Connection, lease: Lease, *, now: float) -> None:
@@ -113,11 +113,11 @@ def _find(db: sqlite3.Connection, lease: Lease) -> int:
     return int(row[0])
 
 
-def _extend(db: sqlite3.Connection, lease: int, *, ttl: float | None, now: float) -> Lease:
+def _extend(db: sqlite3.Connection, lease: int, *, ttl: float, now: float) -> Lease:
     db.execute(
-        "UPDATE leases SET ttl = ?1, expires = ?2 + ?1, ended = 0, revision = ?3 WHERE id = ?4",
-        (ttl, now, _revision(), lease),  # NULL + a number is NULL: no end
+        "UPDATE leases SET ttl = ?, expires = ?, ended = 0 WHERE id = ? AND node != ''", (ttl, now + ttl, lease)
     )
+    db.execute("UPDATE leases SET revision = ? WHERE id = ?", (_revision(), lease))
     return _lease(db, lease, now)
 
 
@@ -126,7 +126,7 @@ def _insert(
 ) -> Lease:
     inserted = db.execute(
         "INSERT INTO leases (node, ttl, expires, revision) VALUES (?1, ?2, ?3 + ?2, ?4)",
-        (node, ttl, now, _revision()),
+        (node, ttl, now, _revision()),  # NULL and a number make NULL: no end
     )
     lease = int(inserted.lastrowid or 0)
     for subnet in subnets:
