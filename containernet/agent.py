@@ -180,6 +180,11 @@ class Agent:
         """Take the interface away and free its addresses; False: there was none."""
         return self._call(lambda: self._endpoints.detach(container, interface))
 
+    @property
+    def node(self) -> Node:
+        """This host, with the subnets that it uses now."""
+        return self._node
+
     def status(self) -> Status:
         """Return how things stand, as one consistent view."""
         return self._call(self._status)

@@ -1,0 +1,207 @@
+"""containernetd: parse, load, run. Everything that it does is public API; what is here is the order of it.
+
+containernetd --config containernet.toml            SIGTERM stops it, and forwarding goes on
+containernetd --config containernet.toml --leave    ... and gives the subnet back, with all that is ours
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import config as configuration
+from . import loading, remembered
+from .addresses import AddressBook
+from .agent import Agent
+from .config import Config
+from .control import ControlServer
+from .errors import AlreadyRunning, ConfigError, ContainernetError, PermissionRefused, StoreUnavailable
+from .keeper import agree
+from .model import NetworkConfig
+from .status import endpoint_to_json
+
+log = logging.getLogger("containernet.daemon")
+
+
+def main() -> None:
+    """Run containernetd with the arguments of the command line; exits with the code of what ended it."""
+    parser = argparse.ArgumentParser(prog="containernetd", description="Keep one host's container network.")
+    parser.add_argument("--config", type=Path, default=configuration.DEFAULT_PATH, help="default: %(default)s")
+    parser.add_argument("--leave", action="store_true", help="when stopped, give the subnet back and clean up")
+    arguments = parser.parse_args()
+    try:
+        config = configuration.load(arguments.config)
+        _log_to_stderr(config.daemon.log)
+        run(config, leave=arguments.leave)
+    except ContainernetError as error:
+        print(f"containernetd: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def run(config: Config, *, leave: bool = False) -> None:
+    """Run the daemon that `config` describes until SIGTERM or SIGINT; needs the main thread.
+
+    Args:
+        leave: see `Agent.run`.
+
+    Raises:
+        ContainernetError: it could not start, or with `leave` could not give everything back.
+    """
+    with contextlib.ExitStack() as stack:
+        _make_directories(config)
+        stack.enter_context(_lock(Path(config.daemon.run_dir) / "containernetd.lock"))
+        kernel = loading.kernel(config.kernel.name, config.kernel.options)
+        stack.callback(kernel.close)
+        leases = loading.lease_store(config.leases.name, config.leases.options)
+        stack.callback(leases.close)
+        routes = loading.route_store(config.routes.name, config.routes.options)
+        stack.callback(routes.close)
+        network = _network(config, leases)
+        addresses = AddressBook(config.addresses)
+        stack.callback(addresses.close)
+        agent = Agent(
+            node=configuration.describe_node(config.node, kernel, network),
+            network=network,
+            leases=leases,
+            routes=routes,
+            local=loading.local_dataplane(config.local.name, config.local.options),
+            remote=loading.remote_dataplane(config.remote.name, config.remote.options),
+            kernel=kernel,
+            addresses=addresses,
+            state=config.view,
+            ttl=config.daemon.lease_ttl,
+            store=config.routes.name,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        server = ControlServer(config.socket, _commands(agent))
+        stack.callback(server.close)
+        log.info("started: node %s on %s", *_who(agent))
+        notify("READY=1")
+        agent.run(leave=leave)
+        notify("STOPPING=1")
+        log.info("stopped; %s", "everything given back" if leave else "forwarding goes on")
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, as sd_notify(3) does; nothing happens where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        connection.sendto(state.encode(), address)
+
+
+def _commands(agent: Agent) -> Mapping[str, Any]:
+    return {
+        "status": lambda _request: agent.status().to_json(),
+        "attach": lambda request: endpoint_to_json(
+            agent.attach(
+                _text(request, "container"),
+                _text(request, "netns"),
+                interface=_text(request, "interface", "eth0"),
+            )
+        ),
+        "detach": lambda request: {
+            "detached": agent.detach(_text(request, "container"), interface=_text(request, "interface", "eth0"))
+        },
+    }
+
+
+def _text(request: Mapping[str, Any], key: str, default: str = "") -> str:
+    value = request.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{key} = {value!r}: expected text")
+    return value
+
+
+def _network(config: Config, leases: Any) -> NetworkConfig:
+    try:
+        return agree(leases, config.network)
+    except StoreUnavailable:
+        known = config.network or _remembered_network(config.view)
+        if known is None:
+            raise
+        return known  # the keeper asks again, and says so when the store disagrees
+
+
+def _remembered_network(path: Path) -> NetworkConfig | None:
+    try:
+        return remembered.load(path).network
+    except ValueError:
+        return None
+
+
+def _who(agent: Agent) -> tuple[str, str]:
+    return agent.node.name, ", ".join(f"{own} dev {agent.node.interface}" for own in agent.node.addresses)
+
+
+def _make_directories(config: Config) -> None:
+    for path in (Path(config.daemon.state_dir), Path(config.daemon.run_dir)):
+        try:
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except PermissionError as error:
+            raise PermissionRefused(
+                f"cannot make {path}: {error.strerror}; run as root, or set another path"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make {path}: {error.strerror}; set another path under [daemon]"
+            ) from error
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the host's lock: two agents on one kernel would undo each other's work."""
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise PermissionRefused(f"cannot open {path}: {error.strerror}; run as root, or set run_dir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise AlreadyRunning(
+                f"another containernetd (pid {file.read().strip() or 'unknown'}) runs on this host, with {path}: "
+                "stop it first, or give this one its own run_dir and namespace"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _log_to_stderr(level: str) -> None:
+    # One line an event, key=value, for a journal that adds the time by itself.
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Logfmt())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class _Logfmt(logging.Formatter):
+    """A log line as logfmt: machine readable, and readable."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        line = f'level={record.levelname.lower()} logger={record.name} msg="{message}"'
+        if not os.environ.get("JOURNAL_STREAM"):
+            line = f"time={self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f} {line}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+if __name__ == "__main__":
+    main()
