@@ -34,13 +34,14 @@ from . import remembered
 from .addresses import AddressBook
 from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Subscription
 from .endpoints import Endpoints
-from .errors import ConfigError, ContainernetError, KernelError, RouteRefused, StoreUnavailable
+from .errors import ContainernetError, KernelError, RouteRefused, StoreUnavailable
 from .events import Announced, Event, Snapshot, Withdrawn
 from .items import Item
 from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route
 from .plan import Operation
 from .reconciler import Reconciler
+from .render import own_routes, with_subnets
 from .rib import Change, Rib
 from .status import Status
 
@@ -113,8 +114,7 @@ class Agent:
         store: str = "",
         audit: float = AUDIT,
     ) -> None:
-        overhead = max(remote.overhead(pool.version) for pool in network.pools)
-        self._node = attrs.evolve(node, overhead=overhead)
+        self._node = with_subnets(node, (), network=network, remote=remote)
         self._network = network
         self._routes = routes
         self._local = local
@@ -182,7 +182,7 @@ class Agent:
 
     @property
     def node(self) -> Node:
-        """This host, with the subnets that it uses now."""
+        """The host, with the subnets that it uses now."""
         return self._node
 
     def status(self) -> Status:
@@ -201,10 +201,11 @@ class Agent:
 
     # The loop.
 
-    def run(self, *, leave: bool = False) -> None:
+    def run(self, *, leave: bool = False, when_ready: Callable[[], None] = lambda: None) -> None:
         """Work until `stop`; the kernel stays as it is.
 
         Args:
+            when_ready: called once, when the node is ready for the first time.
             leave: on the way out give the subnet back, and take everything of ours out of the kernel.
 
         Raises:
@@ -222,8 +223,13 @@ class Agent:
         for pump in pumps:
             pump.start()
         try:
+            waiting = True
             while not self._stop.is_set():
                 self._turn()
+                if waiting and self._status().ready:
+                    waiting = False
+                    log.info("ready: %s", _words(self._node.subnets))
+                    when_ready()
         finally:
             self._stop.set()
             self._end(pumps, leave=leave)
@@ -365,7 +371,7 @@ class Agent:
             self._retry(now)
         if not self._announced and not self._host_failures():
             self._announced = True
-            self._keeper.announce(self._own_routes())
+            self._keeper.announce(own_routes(self._node, self._remote))
 
     def _read_everything(self, now: float) -> None:
         audit = now >= self._audit_at
@@ -406,16 +412,6 @@ class Agent:
     def _host_failures(self) -> list[str]:
         wanted = self._reconciler.desired.of(("host",))
         return [str(failure) for key, failure in self._reconciler.failures.items() if key in wanted]
-
-    def _own_routes(self) -> tuple[Route, ...]:
-        tunnel = self._remote.tunnel(self._node)
-        routes = []
-        for subnet in self._node.subnets:
-            address = self._node.address(subnet.version)
-            if address is None:
-                raise ConfigError(f"node {self._node.name} has no IPv{subnet.version} underlay address")
-            routes.append(Route(prefix=subnet, node=self._node.name, next_hop=address, tunnel=tunnel))
-        return tuple(routes)
 
     # Containers.
 

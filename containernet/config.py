@@ -248,10 +248,10 @@ def _pool(
     if prefix.version != version:
         raise ConfigError(f"[network] {_named('pool', version)} = {text!r} is not an IPv{version} prefix")
     given = {name: _prefix(_named(name, version), bound) for name, bound in bounds.items() if bound}
+    smallest_cut = min(prefix.prefixlen + 2, prefix.max_prefixlen - 2)
     return Pool(
         prefix=prefix,
-        subnet_length=length
-        or max(SUBNET_LENGTH[version], min(prefix.prefixlen + 2, prefix.max_prefixlen - 2)),
+        subnet_length=length or max(SUBNET_LENGTH[version], smallest_cut),
         reserved=tuple(each for each in reserved if each.version == version),
         **given,
     )
@@ -262,7 +262,8 @@ def _named(name: str, version: int) -> str:
 
 
 def _prefix(key: str, text: object) -> Prefix:
-    return _parsed(ip_network, key, text, "a prefix such as 10.4.0.0/16 or fd00:4::/48")
+    prefix: Prefix = _parsed(ip_network, key, text, "a prefix such as 10.4.0.0/16 or fd00:4::/48")
+    return prefix
 
 
 def _own_address(text: str, present: tuple[Interface, ...], link: str) -> Interface:

@@ -1,11 +1,12 @@
 """The daemon's socket: one JSON object a line in, one out, over a Unix stream socket.
 
     -> {"version": 1, "command": "attach", "container": "c1", "netns": "/run/netns/c1"}
-    <- {"version": 1, "result": {...}}       or       {"version": 1, "error": {"type": "KernelError", "message": ...}}
+    <- {"version": 1, "result": {...}}
+    <- {"version": 1, "error": {"type": "KernelError", "message": "..."}}
 
-The server hands a command to a function and knows nothing of what it does. A client that is slow, hostile or gone
-harms nobody else: each has its own thread, a line has a limit, a pause has a limit, and so has their number. The
-socket's mode is 0660: whoever may write to it may attach containers.
+The server hands a command to a function and knows nothing of what it does. A client that is slow, hostile or
+gone harms nobody else: each has its own thread, a line has a limit, a pause has a limit, and so has their
+number. The socket's mode is 0660: whoever may write to it may attach containers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class ControlServer:
     """Answers commands on a Unix socket until it is closed.
 
     Args:
-        path: the socket's path; a stale socket there is replaced (the caller holds the lock that says it is stale).
+        path: the socket's path; one that is there already is replaced: the caller holds the host's lock, so
+            it is stale.
         commands: name to function; the function gets the request and returns what JSON can hold.
     """
 
@@ -156,8 +158,8 @@ def ask(path: Path, command: str, *, timeout: float = 60.0, **arguments: object)
         ) from error
     except OSError as error:
         raise DaemonUnavailable(
-            f"no containernetd answers on {path} ({error.strerror or error}): start it, or name its config file "
-            "with --config"
+            f"no containernetd answers on {path} ({error.strerror or error}): start it, or name its config "
+            "file with --config"
         ) from error
     if not line:
         raise DaemonUnavailable(f"containernetd hung up on {path} without an answer; its log may say why")

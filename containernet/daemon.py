@@ -58,7 +58,7 @@ def run(config: Config, *, leave: bool = False) -> None:
     """
     with contextlib.ExitStack() as stack:
         _make_directories(config)
-        stack.enter_context(_lock(Path(config.daemon.run_dir) / "containernetd.lock"))
+        stack.enter_context(host_lock(config))
         kernel = loading.kernel(config.kernel.name, config.kernel.options)
         stack.callback(kernel.close)
         leases = loading.lease_store(config.leases.name, config.leases.options)
@@ -86,8 +86,7 @@ def run(config: Config, *, leave: bool = False) -> None:
         server = ControlServer(config.socket, _commands(agent))
         stack.callback(server.close)
         log.info("started: node %s on %s", *_who(agent))
-        notify("READY=1")
-        agent.run(leave=leave)
+        agent.run(leave=leave, when_ready=lambda: notify("READY=1"))
         notify("STOPPING=1")
         log.info("stopped; %s", "everything given back" if leave else "forwarding goes on")
 
@@ -162,8 +161,14 @@ def _make_directories(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the host's lock: two agents on one kernel would undo each other's work."""
+def host_lock(config: Config) -> Iterator[None]:
+    """Hold the host's lock: two agents on one kernel would undo each other's work.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+        PermissionRefused: the lock file cannot be opened.
+    """
+    path = Path(config.daemon.run_dir) / "containernetd.lock"
     try:
         file = path.open("a+")
     except OSError as error:
@@ -174,8 +179,8 @@ def _lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise AlreadyRunning(
-                f"another containernetd (pid {file.read().strip() or 'unknown'}) runs on this host, with {path}: "
-                "stop it first, or give this one its own run_dir and namespace"
+                f"another containernetd (pid {file.read().strip() or 'unknown'}) runs on this host and holds "
+                f"{path}: stop it first, or give this one its own run_dir and namespace"
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -1,0 +1,56 @@
+"""The program `containernet`: a few lines of public API for each word that an operator types.
+
+What asks the daemon goes over its socket; what only looks at the store or at the kernel does so by itself, and
+needs no daemon. Whatever prints a table prints JSON with --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from containernet.errors import ContainernetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_CODES = """\
+exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 no permission; 4 store; 5 nothing left to
+give; 6 kernel; 7 already running; 8 no daemon; 9 not ready"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command of the command line; exits with its code."""
+    from containernet.cli import inspect, lab, operate
+
+    parser = argparse.ArgumentParser(
+        prog="containernet",
+        description="Container networking that can be planned, shown and explained.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", type=Path, help="config file (default: /etc/containernet/containernet.toml)"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (operate, inspect, lab):
+        module.add_parser(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        code = chosen.run(chosen)
+    except ContainernetError as error:
+        if getattr(chosen, "json", False):
+            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+        print(f"containernet: {error}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough; `containernet routes | head` is no error
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

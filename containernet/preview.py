@@ -1,0 +1,85 @@
+"""What a daemon would do to the kernel now: the same road from routes to operations, without a write.
+
+Nothing is claimed, announced or executed. A node that holds no lease yet is shown with the subnets that it would
+ask for.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+
+import attrs
+
+from . import config as configuration
+from . import loading
+from .addresses import AddressBook
+from .allocation import choose_subnets
+from .config import Config
+from .contracts import LeaseStore
+from .keeper import agree
+from .listen import snapshot
+from .model import Endpoint, NetworkConfig, Prefix
+from .plan import Operation, plan
+from .render import render, with_subnets
+from .rib import Rib
+
+
+@attrs.frozen(kw_only=True)
+class Preview:
+    """The operations that are due, and notes: what was assumed, what was refused."""
+
+    operations: tuple[Operation, ...]
+    notes: tuple[str, ...]
+
+
+def preview(config: Config) -> Preview:
+    """Return what is due on this host.
+
+    Raises:
+        ContainernetError: the config, a store or the kernel, as for the daemon.
+    """
+    with ExitStack() as stack:
+        kernel = loading.kernel(config.kernel.name, config.kernel.options)
+        stack.callback(kernel.close)
+        leases = loading.lease_store(config.leases.name, config.leases.options)
+        stack.callback(leases.close)
+        routes = loading.route_store(config.routes.name, config.routes.options)
+        stack.callback(routes.close)
+        local = loading.local_dataplane(config.local.name, config.local.options)
+        remote = loading.remote_dataplane(config.remote.name, config.remote.options)
+        network = agree(leases, config.network)
+        node = configuration.describe_node(config.node, kernel, network)
+        subnets, notes = _subnets(leases, network, node.name)
+        node = with_subnets(node, subnets, network=network, remote=remote)
+        rib = Rib(network, node, store=config.routes.name)
+        rib.apply(snapshot(routes), now=time.time())
+        rendering = render(
+            node,
+            [known.route for known in rib.routes.values()],
+            local=local,
+            remote=remote,
+            endpoints=_endpoints(config),
+        )
+        notes += [f"{prefix} is not believed: {reason}" for prefix, (_, reason) in rib.refused.items()]
+        notes += rendering.refused.values()
+        return Preview(operations=plan(rendering.items, kernel.read()), notes=tuple(notes))
+
+
+def _subnets(leases: LeaseStore, network: NetworkConfig, name: str) -> tuple[tuple[Prefix, ...], list[str]]:
+    held = leases.leases()
+    for lease in held:
+        if lease.node == name and network.admits(lease.subnets):
+            return lease.subnets, []
+    chosen = choose_subnets(network, held, name=name)
+    return chosen, [f"{name} holds no lease; it would ask for {' and '.join(map(str, chosen))}"]
+
+
+def _endpoints(config: Config) -> tuple[Endpoint, ...]:
+    if not config.addresses.exists():
+        return ()
+    book = AddressBook(config.addresses)
+    try:
+        return book.assigned()
+    finally:
+        book.close()
