@@ -41,7 +41,7 @@ from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route
 from .plan import Operation
 from .reconciler import Reconciler
-from .render import own_routes, with_subnets
+from .rendering import own_routes, with_subnets
 from .rib import Change, Rib
 from .status import Status
 

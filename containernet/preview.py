@@ -21,7 +21,7 @@ from .keeper import agree
 from .listen import snapshot
 from .model import Endpoint, NetworkConfig, Prefix
 from .plan import Operation, plan
-from .render import render, with_subnets
+from .rendering import render, with_subnets
 from .rib import Rib
 
 

@@ -16,14 +16,14 @@ NOT_READY = 9
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the commands of this module."""
-    for function, help in (
+    for function, words in (
         (status, "how the daemon stands: ready, or why not"),
         (routes, "who can reach what, as the route store tells it"),
         (leases, "who holds which subnet"),
         (plan, "what would be changed in the kernel, changing nothing"),
         (backends, "which backends are installed, and by which distribution"),
     ):
-        parser = commands.add_parser(function.__name__, help=help)
+        parser = commands.add_parser(function.__name__, help=words)
         parser.add_argument("--json", action="store_true")
         parser.set_defaults(run=function)
 

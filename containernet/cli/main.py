@@ -32,9 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--config", type=Path, help="config file (default: /etc/containernet/containernet.toml)"
-    )
+    parser.add_argument("--config", type=Path, help="default: /etc/containernet/containernet.toml")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (operate, inspect, lab):
         module.add_parser(commands)

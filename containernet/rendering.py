@@ -30,7 +30,7 @@ class Rendering:
 
 
 def with_subnets(node: Node, subnets: tuple[Prefix, ...], *, network: NetworkConfig, remote: Dataplane) -> Node:
-    """Return the node as it is when it holds `subnets`: with the overhead that its containers must leave room for."""
+    """Return the node as it is when it holds `subnets`: with the overhead that its containers leave room for."""
     overhead = max(remote.overhead(pool.version) for pool in network.pools)
     return attrs.evolve(node, subnets=subnets, overhead=overhead)
 
