@@ -1,0 +1,256 @@
+"""Hypothesis drives a store and an obvious model side by side.
+
+The model is lists and loops over a clock; what it says at any moment, the store must say: never two owners of
+an address, and for every subscriber, however it came and went, its events folded together are the routes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from containernet.contracts import LeaseStore, Reserves, RouteStore, Subscription
+from containernet.errors import LeaseLost, LeaseTaken
+from containernet.events import Announced, Snapshot, Withdrawn
+from containernet.model import Lease, Prefix, Route, contains, overlaps
+
+from .contracts_stores import Bed
+
+FOUR = [subnet for length in (29, 30, 31) for subnet in ip_network("10.0.0.0/29").subnets(new_prefix=length)]
+SIX = [subnet for length in (125, 126) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
+
+subnets: st.SearchStrategy[tuple[Prefix, ...]] = st.one_of(
+    st.tuples(st.sampled_from(FOUR)),
+    st.tuples(st.sampled_from(SIX)),
+    st.tuples(st.sampled_from(FOUR), st.sampled_from(SIX)),
+)
+nodes = st.sampled_from(["a", "b", "c"])
+ttls = st.integers(1, 20).map(float)
+handles = st.integers(0, 1)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Claimed:
+    """A lease in the model. It stays when its time is over, until somebody wants its subnets."""
+
+    subnets: tuple[Prefix, ...]
+    node: str
+    expires: float | None
+    revision: str
+
+    def overlaps(self, others: tuple[Prefix, ...]) -> bool:
+        """Return whether an address is in both."""
+        return any(overlaps(mine, other) for mine in self.subnets for other in others)
+
+
+class LeaseMachine(RuleBasedStateMachine):
+    """Claims, reservations, renewals, releases, in any order, by three nodes through two handles."""
+
+    leases = Bundle("leases")
+
+    def bed(self) -> Bed[Any]:
+        """Return a bed whose store is empty."""
+        raise NotImplementedError
+
+    @initialize()
+    def begin(self) -> None:
+        """Open the store twice."""
+        self.now = 0.0
+        self.known: list[Claimed] = []
+        self.open_bed = self.bed()
+        self.stores = [self.open_bed.open(), self.open_bed.open()]
+
+    def teardown(self) -> None:
+        """Close what was opened."""
+        for store in getattr(self, "stores", []):
+            store.close()
+        if hasattr(self, "open_bed"):
+            self.open_bed.close()
+
+    def live(self, claimed: Claimed) -> bool:
+        """Return whether its time is not over."""
+        return claimed.expires is None or claimed.expires > self.now
+
+    def forget(self, claimed: Claimed) -> None:
+        """Take a lease away."""
+        self.known.remove(claimed)
+
+    @rule(target=leases, handle=handles, subnets=subnets, node=nodes, ttl=ttls)
+    def claim(self, handle: int, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease | None:
+        """Claim, for a node with or without a lease."""
+        store: LeaseStore = self.stores[handle]
+        return self._take(subnets, node, self.now + ttl, lambda: store.claim(subnets, node, ttl))
+
+    @rule(target=leases, handle=handles, subnets=subnets)
+    def reserve(self, handle: int, subnets: tuple[Prefix, ...]) -> Lease | None:
+        """Set aside."""
+        store: Reserves = self.stores[handle]
+        return self._take(subnets, "", None, lambda: store.reserve(subnets))
+
+    def _take(
+        self, subnets: tuple[Prefix, ...], node: str, expires: float | None, call: Callable[[], Lease]
+    ) -> Lease | None:
+        own = next((claimed for claimed in self.known if node and claimed.node == node), None)
+        others = [claimed for claimed in self.known if claimed is not own and claimed.overlaps(subnets)]
+        try:
+            lease = call()
+        except LeaseTaken:
+            assert any(self.live(claimed) for claimed in others)
+            return None
+        assert not any(self.live(claimed) for claimed in others)
+        for claimed in others:
+            self.forget(claimed)
+        if own is not None and own.subnets == subnets:
+            own.expires, own.revision = expires, lease.revision
+        else:
+            if own is not None:
+                self.forget(own)
+            self.known.append(
+                Claimed(subnets=subnets, node=node, expires=expires, revision=lease.revision),
+            )
+        return lease
+
+    @rule(target=leases, handle=handles, lease=leases, ttl=ttls)
+    def renew(self, handle: int, lease: Lease | None, ttl: float) -> Lease | None:
+        """Renew any lease that there ever was."""
+        claimed = self._standing(lease)
+        if lease is None:
+            return None
+        try:
+            renewed: Lease = self.stores[handle].renew(lease, ttl)
+        except LeaseLost:
+            assert claimed is None
+            return None
+        assert claimed is not None
+        claimed.revision = renewed.revision
+        claimed.expires = self.now + ttl if claimed.node else None
+        return renewed
+
+    @rule(handle=handles, lease=leases)
+    def release(self, handle: int, lease: Lease | None) -> None:
+        """Release any lease that there ever was."""
+        claimed = self._standing(lease)
+        if lease is None:
+            return
+        try:
+            self.stores[handle].release(lease)
+        except LeaseLost:
+            assert claimed is None
+        else:
+            assert claimed is not None
+            self.forget(claimed)
+
+    def _standing(self, lease: Lease | None) -> Claimed | None:
+        return next((claimed for claimed in self.known if lease and claimed.revision == lease.revision), None)
+
+    @rule(seconds=st.integers(1, 15))
+    def advance(self, seconds: int) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.open_bed.advance(seconds)
+
+    @rule(handle=handles)
+    def reopen(self, handle: int) -> None:
+        """Close a handle and open another."""
+        self.stores[handle].close()
+        self.stores[handle] = self.open_bed.open()
+
+    @invariant()
+    def same_leases(self) -> None:
+        """The store lists what the model knows to be live, and no address has two owners."""
+        if not hasattr(self, "stores"):
+            return
+        listed = list(self.stores[0].leases())
+        assert {(lease.node, lease.subnets, lease.expires, lease.revision) for lease in listed} == {
+            (c.node, c.subnets, None if c.expires is None else c.expires - self.now, c.revision)
+            for c in self.known
+            if self.live(c)
+        }
+        assert not any(one.overlaps(other.subnets) for one, other in itertools.combinations(listed, 2))
+
+
+class RouteMachine(LeaseMachine):
+    """The same, with routes under the leases and beside them, and subscribers that come at any time."""
+
+    @initialize()
+    def begin_routes(self) -> None:
+        """Nobody has announced anything, and nobody listens."""
+        self.routes: dict[Prefix, tuple[Route, Claimed | None]] = {}
+        self.readers: list[tuple[Subscription, dict[Prefix, Route]]] = []
+
+    def forget(self, claimed: Claimed) -> None:
+        """Take a lease away, with its routes."""
+        super().forget(claimed)
+        self._withdraw_under(lambda tie: tie is claimed)
+
+    def _withdraw_under(self, gone: Callable[[Claimed], bool]) -> None:
+        self.routes = {
+            prefix: (route, tie) for prefix, (route, tie) in self.routes.items() if tie is None or not gone(tie)
+        }
+
+    @rule(seconds=st.integers(1, 15))
+    def advance(self, seconds: int) -> None:
+        """Let time pass; the routes of leases that end go."""
+        super().advance(seconds)
+        self._withdraw_under(lambda tie: not self.live(tie))
+
+    @rule(
+        handle=handles,
+        prefix=st.sampled_from(FOUR + SIX),
+        node=st.sampled_from(["a", "b", ""]),
+        hop=st.booleans(),
+    )
+    def announce(self, handle: int, prefix: Prefix, node: str, hop: bool) -> None:
+        """Announce, with or without a lease."""
+        route = Route(prefix=prefix, node=node, next_hop=ip_address("192.0.2.1" if hop else "2001:db8::1"))
+        tie = [
+            c
+            for c in self.known
+            if node and c.node == node and self.live(c) and any(contains(s, prefix) for s in c.subnets)
+        ]
+        store: RouteStore = self.stores[handle]
+        store.announce(route)
+        self.routes[prefix] = (route, tie[0] if tie else None)
+
+    @rule(handle=handles, prefix=st.sampled_from(FOUR + SIX), node=st.sampled_from(["a", "b", ""]))
+    def withdraw(self, handle: int, prefix: Prefix, node: str) -> None:
+        """Withdraw what may be there, and may be the node's own."""
+        store: RouteStore = self.stores[handle]
+        store.withdraw(Route(prefix=prefix, node=node, next_hop=ip_address("192.0.2.9")))
+        if prefix in self.routes and self.routes[prefix][0].node == node:
+            del self.routes[prefix]
+
+    @rule()
+    def subscribe(self) -> None:
+        """Begin to listen through the handle that stays open."""
+        self.readers.append((self.stores[0].subscribe(), {}))
+
+    @rule(handle=st.just(1))
+    def reopen(self, handle: int) -> None:
+        """Close a handle and open another; the first one has the subscribers."""
+        super().reopen(handle)
+
+    @rule(data=st.data())
+    def listen(self, data: st.DataObject) -> None:
+        """One subscriber reads up to now, and then knows what the model knows."""
+        if not self.readers:
+            return
+        subscription, known = self.readers[data.draw(st.integers(0, len(self.readers) - 1))]
+        while (event := subscription.next_event(0)) is not None:
+            match event:
+                case Snapshot(routes=routes):
+                    known.clear()
+                    known.update({route.prefix: route for route in routes})
+                case Announced(route=route):
+                    known[route.prefix] = route
+                case Withdrawn(prefix=prefix):
+                    known.pop(prefix, None)
+                case _:
+                    raise AssertionError(event)
+        assert known == {prefix: route for prefix, (route, _) in self.routes.items()}
