@@ -90,6 +90,10 @@ class Bridge:
         for subnet in node.subnets:
             yield InterfaceAddress(link=self.device, address=bridge_address(subnet))
             yield Sysctl(name=FORWARDING[subnet.version], value="1")
+            if subnet.version == 6:
+                # The first container brings the bridge up. Its link-local address would be tentative for a
+                # second or two, and without one the host asks nobody for a container's MAC (RFC 4862 s5.4).
+                yield Sysctl(name=f"net/ipv6/conf/{self.device}/accept_dad", value="0", link=self.device)
 
     def peer(self, node: Node, route: Route) -> Iterable[Item]:
         """The peer's subnet is on link at the bridge."""

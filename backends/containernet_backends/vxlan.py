@@ -87,7 +87,8 @@ class Vxlan:
                 mtu=node.mtu - OVERHEAD[subnet.version],
             )
             yield tunnel_address(name, subnet)
-            yield Sysctl(name=f"net/ipv6/conf/{name}/accept_ra", value="0", link=name)
+            if subnet.version == 6:
+                yield Sysctl(name=f"net/ipv6/conf/{name}/accept_ra", value="0", link=name)
 
     def peer(self, node: Node, route: Route) -> Iterable[Item]:
         """A route, a neighbour and an fdb entry; or, `direct` and on link, a plain route."""
