@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .addresses import (
         AddressBook as AddressBook,
-    )
-    from .addresses import (
         bridge_address as bridge_address,
     )
     from .agent import (
@@ -21,56 +19,27 @@ if TYPE_CHECKING:
     )
     from .allocation import (
         choose_subnet as choose_subnet,
-    )
-    from .allocation import (
         choose_subnets as choose_subnets,
-    )
-    from .allocation import (
         claim_subnet as claim_subnet,
     )
     from .config import (
         Config as Config,
-    )
-    from .config import (
+        NodeTable as NodeTable,
         describe_node as describe_node,
     )
     from .contracts import (
         ConfiguresNetwork as ConfiguresNetwork,
-    )
-    from .contracts import (
         Dataplane as Dataplane,
-    )
-    from .contracts import (
         EndpointItems as EndpointItems,
-    )
-    from .contracts import (
         EntersNamespaces as EntersNamespaces,
-    )
-    from .contracts import (
         Failure as Failure,
-    )
-    from .contracts import (
         Kernel as Kernel,
-    )
-    from .contracts import (
         LeaseStore as LeaseStore,
-    )
-    from .contracts import (
         LocalDelivery as LocalDelivery,
-    )
-    from .contracts import (
         Reserves as Reserves,
-    )
-    from .contracts import (
         RouteStore as RouteStore,
-    )
-    from .contracts import (
         Subscription as Subscription,
-    )
-    from .contracts import (
         Underlay as Underlay,
-    )
-    from .contracts import (
         UnderlayLink as UnderlayLink,
     )
     from .endpoints import (
@@ -78,116 +47,46 @@ if TYPE_CHECKING:
     )
     from .errors import (
         AddressesExhausted as AddressesExhausted,
-    )
-    from .errors import (
         AlreadyRunning as AlreadyRunning,
-    )
-    from .errors import (
         ConfigError as ConfigError,
-    )
-    from .errors import (
         ContainernetError as ContainernetError,
-    )
-    from .errors import (
         DaemonUnavailable as DaemonUnavailable,
-    )
-    from .errors import (
         ExhaustedError as ExhaustedError,
-    )
-    from .errors import (
         KernelError as KernelError,
-    )
-    from .errors import (
         LeaseLost as LeaseLost,
-    )
-    from .errors import (
         LeaseTaken as LeaseTaken,
-    )
-    from .errors import (
         MissingPackage as MissingPackage,
-    )
-    from .errors import (
         PermissionRefused as PermissionRefused,
-    )
-    from .errors import (
         RouteRefused as RouteRefused,
-    )
-    from .errors import (
         StateCorrupt as StateCorrupt,
-    )
-    from .errors import (
         StateUnavailable as StateUnavailable,
-    )
-    from .errors import (
         StoreCorrupt as StoreCorrupt,
-    )
-    from .errors import (
         StoreError as StoreError,
-    )
-    from .errors import (
         StoreUnavailable as StoreUnavailable,
-    )
-    from .errors import (
         SubnetsExhausted as SubnetsExhausted,
-    )
-    from .errors import (
         UnknownBackend as UnknownBackend,
     )
     from .events import (
         Announced as Announced,
-    )
-    from .events import (
         Event as Event,
-    )
-    from .events import (
         Quarantined as Quarantined,
-    )
-    from .events import (
         Snapshot as Snapshot,
-    )
-    from .events import (
         Withdrawn as Withdrawn,
     )
     from .items import (
         Bridge as Bridge,
-    )
-    from .items import (
         BridgePort as BridgePort,
-    )
-    from .items import (
         FdbEntry as FdbEntry,
-    )
-    from .items import (
         InterfaceAddress as InterfaceAddress,
-    )
-    from .items import (
         IpTunnel as IpTunnel,
-    )
-    from .items import (
         Item as Item,
-    )
-    from .items import (
-        KernelRoute as KernelRoute,
-    )
-    from .items import (
         Key as Key,
-    )
-    from .items import (
+        KernelRoute as KernelRoute,
         Link as Link,
-    )
-    from .items import (
         Neighbour as Neighbour,
-    )
-    from .items import (
         Sysctl as Sysctl,
-    )
-    from .items import (
         Veth as Veth,
-    )
-    from .items import (
         Vxlan as Vxlan,
-    )
-    from .items import (
         by_key as by_key,
     )
     from .listen import (
@@ -195,68 +94,30 @@ if TYPE_CHECKING:
     )
     from .loading import (
         Installed as Installed,
-    )
-    from .loading import (
         installed as installed,
-    )
-    from .loading import (
         kernel as kernel,
-    )
-    from .loading import (
         lease_store as lease_store,
-    )
-    from .loading import (
         local_dataplane as local_dataplane,
-    )
-    from .loading import (
         remote_dataplane as remote_dataplane,
-    )
-    from .loading import (
         route_store as route_store,
     )
     from .model import (
         Address as Address,
-    )
-    from .model import (
         Endpoint as Endpoint,
-    )
-    from .model import (
         Interface as Interface,
-    )
-    from .model import (
         Lease as Lease,
-    )
-    from .model import (
         NetworkConfig as NetworkConfig,
-    )
-    from .model import (
         Node as Node,
-    )
-    from .model import (
         Pool as Pool,
-    )
-    from .model import (
         Prefix as Prefix,
-    )
-    from .model import (
         Route as Route,
-    )
-    from .model import (
         Tunnel as Tunnel,
     )
     from .plan import (
         Create as Create,
-    )
-    from .plan import (
         Delete as Delete,
-    )
-    from .plan import (
         Operation as Operation,
-    )
-    from .plan import (
         Replace as Replace,
-    )
-    from .plan import (
         plan as plan,
     )
     from .reconciler import (
@@ -264,23 +125,13 @@ if TYPE_CHECKING:
     )
     from .rendering import (
         Rendering as Rendering,
-    )
-    from .rendering import (
         own_routes as own_routes,
-    )
-    from .rendering import (
         render as render,
-    )
-    from .rendering import (
         with_subnets as with_subnets,
     )
     from .rib import (
         Change as Change,
-    )
-    from .rib import (
         Known as Known,
-    )
-    from .rib import (
         Rib as Rib,
     )
     from .status import (
@@ -372,6 +223,7 @@ _HOMES = {
     "status": ("Status",),
     "config": (
         "Config",
+        "NodeTable",
         "describe_node",
     ),
     "loading": (

@@ -337,8 +337,8 @@ class Agent:
         self._announced = False
         self._reconciler.want(("host",), items)
         self._follow(self._rib.judge_again(node, now=time.time()))
-        for known in self._rib.routes.values():
-            self._reconciler.want(("route", str(known.route.prefix)), self._render(known.route))
+        for route in self._rib.believed():
+            self._reconciler.want(("route", str(route.prefix)), self._render(route))
         self._endpoints.node_is(node)
         self._save_soon()
 
@@ -447,7 +447,7 @@ class Agent:
         view = remembered.Remembered(
             network=self._network,
             subnets=self._node.subnets,
-            routes=tuple(known.route for known in self._rib.routes.values()),
+            routes=self._rib.believed(),
         )
         try:
             remembered.save(self._state, view)
@@ -485,9 +485,11 @@ class Agent:
         while not self._stop.is_set():
             try:
                 changed = self._kernel.changed(timeout=3600.0)
-            except ContainernetError as error:
-                log.error("cannot hear of changes in the kernel: %s", error)
-                self._stop.wait(5.0)
+            except Exception as error:
+                # Whatever it was: without this thread nobody would notice a deleted route before the audit.
+                log.error("cannot hear of changes in the kernel: %s: %s", type(error).__name__, error)
+                self._inbox.put(_Drift())
+                self._stop.wait(1.0)
                 continue
             if changed and not self._drifted.is_set():
                 self._drifted.set()

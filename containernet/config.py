@@ -179,8 +179,15 @@ def parse(document: Mapping[str, Any]) -> Config:
     return config
 
 
-def describe_node(table: NodeTable, kernel: Kernel, network: NetworkConfig | None) -> Node:
-    """Return this host as its dataplanes see it: what the table says, and what the kernel shows for the rest.
+def describe_node(
+    kernel: Kernel, *, network: NetworkConfig | None = None, table: NodeTable = NodeTable()
+) -> Node:
+    """Return this host as its dataplanes see it, without subnets: by the table, and by the kernel for the rest.
+
+    Args:
+        kernel: the host's namespace; must be an `Underlay`.
+        network: checked against the underlay, where given.
+        table: [node] of the config file; by default the host's name and the link of its default route.
 
     Raises:
         ConfigError: there is no such link, it has no usable address, or the pool overlaps the underlay.

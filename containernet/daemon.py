@@ -69,7 +69,7 @@ def run(config: Config, *, leave: bool = False) -> None:
         addresses = AddressBook(config.addresses)
         stack.callback(addresses.close)
         agent = Agent(
-            node=configuration.describe_node(config.node, kernel, network),
+            node=configuration.describe_node(kernel, network=network, table=config.node),
             network=network,
             leases=leases,
             routes=routes,
@@ -193,6 +193,7 @@ def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Logfmt())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("stevedore").setLevel(logging.WARNING)  # its debugging is about itself
 
 
 class _Logfmt(logging.Formatter):

@@ -49,14 +49,14 @@ def preview(config: Config) -> Preview:
         local = loading.local_dataplane(config.local.name, config.local.options)
         remote = loading.remote_dataplane(config.remote.name, config.remote.options)
         network = agree(leases, config.network)
-        node = configuration.describe_node(config.node, kernel, network)
+        node = configuration.describe_node(kernel, network=network, table=config.node)
         subnets, notes = _subnets(leases, network, node.name)
         node = with_subnets(node, subnets, network=network, remote=remote)
         rib = Rib(network, node, store=config.routes.name)
         rib.apply(snapshot(routes), now=time.time())
         rendering = render(
             node,
-            [known.route for known in rib.routes.values()],
+            rib.believed(),
             local=local,
             remote=remote,
             endpoints=_endpoints(config),

@@ -94,10 +94,14 @@ class Rib:
                 self.quarantined = {record.key: record for record in quarantined}
                 return self._replace_all(routes, now)
 
+    def believed(self) -> tuple[Route, ...]:
+        """Return every route that is believed."""
+        return tuple(known.route for known in self.routes.values())
+
     def judge_again(self, node: Node, *, now: float) -> list[Change]:
         """Take note that this node has changed (its subnets, its addresses), and judge every route again."""
         self._node = node
-        heard = [known.route for known in self.routes.values()]
+        heard = [*self.believed()]
         heard += [route for route, _reason in self.refused.values()]
         return [change for route in heard for change in self._set(route.prefix, route, now)]
 
