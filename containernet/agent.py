@@ -130,9 +130,7 @@ class Agent:
         self._remembered = self._load()
         self._rib = Rib(network, self._node, store=store)
         self._reconciler = Reconciler(kernel)
-        self._endpoints = Endpoints(
-            kernel=kernel, local=local, addresses=addresses, reconciler=self._reconciler
-        )
+        self._endpoints = Endpoints(self._reconciler, local=local, addresses=addresses)
         self._keeper = Keeper(
             leases=leases,
             routes=routes,

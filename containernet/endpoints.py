@@ -25,16 +25,27 @@ Name = tuple[str, str]  # container id, interface
 
 
 class Endpoints:
-    """Every container interface of one node."""
+    """Every container interface of one node.
+
+    Args:
+        reconciler: of the host's namespace; what the containers need there is wanted of it.
+        local: the local dataplane.
+        addresses: who has which address.
+        node: the host with its subnets; may come later, by `node_is`.
+    """
 
     def __init__(
-        self, *, kernel: Kernel, local: LocalDelivery, addresses: AddressBook, reconciler: Reconciler
+        self,
+        reconciler: Reconciler,
+        *,
+        local: LocalDelivery,
+        addresses: AddressBook,
+        node: Node | None = None,
     ) -> None:
-        self._kernel = kernel
+        self._reconciler = reconciler
         self._local = local
         self._addresses = addresses
-        self._reconciler = reconciler
-        self._node: Node | None = None
+        self._node = node
         self._held: dict[Name, Endpoint] = {}
         self._gone: set[Name] = set()
 
@@ -60,7 +71,7 @@ class Endpoints:
         """Return the endpoints whose addresses are not this node's to give any more."""
         return tuple(endpoint for endpoint in self._held.values() if not self._belongs(endpoint))
 
-    def attach(self, container: str, netns: str, interface: str) -> Endpoint:
+    def attach(self, container: str, netns: str, interface: str = "eth0") -> Endpoint:
         """Make the interface, or make sure of it.
 
         Raises:
@@ -90,7 +101,7 @@ class Endpoints:
         self._gone.discard(_name(endpoint))
         return endpoint
 
-    def detach(self, container: str, interface: str) -> bool:
+    def detach(self, container: str, interface: str = "eth0") -> bool:
         """Take the interface away and free its addresses; False: there was none. May be called twice."""
         self._reconciler.want(_owner((container, interface)), ())
         self._reconciler.apply()
@@ -171,12 +182,13 @@ class Endpoints:
         )
 
     def _inside(self, netns: str) -> Kernel:
-        if not isinstance(self._kernel, EntersNamespaces):
+        kernel = self._reconciler.kernel
+        if not isinstance(kernel, EntersNamespaces):
             raise ConfigError(
-                f"kernel backend {type(self._kernel).__name__} cannot enter a container's namespace, so it "
+                f"kernel backend {type(kernel).__name__} cannot enter a container's namespace, so it "
                 "cannot attach containers"
             )
-        return self._kernel.inside(netns)
+        return kernel.inside(netns)
 
 
 def _name(endpoint: Endpoint) -> Name:

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 
 import attrs
 
-from . import config as configuration
-from . import loading
+from . import config as configuration, loading
 from .addresses import AddressBook
 from .allocation import choose_subnets
 from .config import Config

@@ -23,7 +23,7 @@ class Reconciler:
     def __init__(self, kernel: Kernel) -> None:
         self.desired = Desired()
         self.failures: dict[Key, Failure] = {}
-        self._kernel = kernel
+        self.kernel = kernel
         self._programmed: dict[Key, Item] = {}
         self._touched: set[Key] = set()
         self._whole = True
@@ -48,7 +48,7 @@ class Reconciler:
         Raises:
             KernelError, PermissionRefused: it cannot be read; the memory stays as it was.
         """
-        self._programmed = dict(self._kernel.read())
+        self._programmed = dict(self.kernel.read())
         self._whole = True
 
     def pending(self, *, prune: bool = True) -> tuple[Operation, ...]:
@@ -74,7 +74,7 @@ class Reconciler:
             KernelError, PermissionRefused: nothing could be executed at all; everything stays pending.
         """
         operations = self.pending(prune=prune)
-        failures = self._kernel.execute(operations) if operations else ()
+        failures = self.kernel.execute(operations) if operations else ()
         if self._whole:
             self.failures.clear()
         for key in self._touched:

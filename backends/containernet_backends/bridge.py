@@ -25,13 +25,21 @@ from ipaddress import ip_network
 from typing import Self
 
 import attrs
-from containernet.addresses import bridge_address
 
 from containernet import derive
+from containernet.addresses import bridge_address
 from containernet.contracts import EndpointItems
 from containernet.errors import ConfigError, RouteRefused
-from containernet.items import Bridge as BridgeType
-from containernet.items import BridgePort, InterfaceAddress, Item, KernelRoute, Link, Sysctl, Veth
+from containernet.items import (
+    Bridge as BridgeType,
+    BridgePort,
+    InterfaceAddress,
+    Item,
+    KernelRoute,
+    Link,
+    Sysctl,
+    Veth,
+)
 from containernet.model import Endpoint, Node, Route, Tunnel
 from containernet.options import build
 
