@@ -1,0 +1,72 @@
+# Two commands are all that a newcomer needs: `make demo` and `make test`. Each begins on a machine that has
+# Python, git and make, and gets the rest by itself: Python packages into .venv, Debian packages by apt-get where
+# it runs as root. Nobody else's machine is changed behind his back: an ordinary user is told which packages are
+# missing before anything is done.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+PIP := $(RUN) pip --disable-pip-version-check --quiet install --constraint scripts/constraints.txt
+
+# What the tests call, with the Debian package that brings it. The demo calls nothing.
+TEST_NEEDS := unshare:util-linux ip:iproute2 linux.uml:user-mode-linux modprobe:kmod
+
+# Debian keeps some of these out of an ordinary user's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test setup lint fast kernel uml coverage clean python packages
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: $(VENV)/.ready-to-run ## a cluster of containers on this machine, root or not
+	@$(VENV)/bin/containernet lab demo
+
+test: setup lint coverage ## everything that CI does: lint, types, tests, real kernels, coverage
+
+setup: packages $(VENV)/.ready-to-test ## get everything that the tests need
+
+lint: $(VENV)/.ready-to-test ## ruff and mypy --strict
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+fast: $(VENV)/.ready-to-test ## the tests that need no kernel, few examples each
+	HYPOTHESIS_PROFILE=fast $(RUN) pytest -q tests/unit tests/properties tests/conformance
+
+kernel: setup ## the tests against this machine's kernel, in namespaces of their own
+	scripts/in-namespaces $(RUN) pytest -m kernel
+
+uml: setup ## the tests that need drivers which this machine's kernel lacks
+	tests/uml/run.py $(RUN) pytest -m uml
+
+# One report over both kernels: each run leaves its data beside the other's.
+coverage: setup
+	$(RUN) coverage erase
+	scripts/in-namespaces $(RUN) coverage run -m pytest
+	tests/uml/run.py $(RUN) coverage run -m pytest -m uml
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
+
+clean: ## remove everything that is not in git, but for your own files
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@PYTHON='$(PYTHON)' scripts/require
+
+packages:
+	@PYTHON='$(PYTHON)' scripts/require $(TEST_NEEDS)
+
+# The stamps are written last, so an interrupted installation is begun again.
+$(VENV)/.ready-to-run: pyproject.toml scripts/constraints.txt | python
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.ready-to-test: pyproject.toml scripts/constraints.txt | python
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.ready-to-run
