@@ -1,0 +1,175 @@
+"""`containernet lab ...`: a cluster of network namespaces on this machine, to look at and to test on."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from containernet.cli.table import show_json, show_table
+from containernet.errors import ConfigError
+from containernet.lab import cluster
+
+_EPILOG = """\
+A lab needs no configuration and no root: an ordinary user gets one in a user namespace. It leaves no file and
+touches nothing of the machine's own network.
+    containernet lab up --hosts 3 --containers 2 --dataplane vxlan --underlay routed
+    containernet lab ping
+    containernet lab exec host1 -- ip route
+    containernet lab exec host1-c1 -- ping -c 3 10.4.7.2
+    containernet lab down"""
+
+_FAMILIES = {"4": (4,), "6": (6,), "dual": (4, 6)}
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add `lab` and its own commands."""
+    parser = commands.add_parser(
+        "lab",
+        help="a cluster of network namespaces on this machine",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    own = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_up(own)
+    _add(own, "down", down, "take it down: processes, networks and files")
+    _add(own, "list", show_labs, "show the labs that are up", name=False, json=True)
+    ping = _add(own, "ping", ping_all, "ping from every container to every other, all at once", json=True)
+    ping.add_argument("--hosts", action="store_true", help="from host to host instead, over the underlay")
+    ping.add_argument("--size", type=int, default=100, help="of the IP packet, octets (default: 100)")
+    run = _add(own, "exec", execute, "run a command in a host or a container")
+    run.add_argument("where", metavar="HOST|CONTAINER", help="host1, host1-c1, router, underlay ...")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="default: a shell")
+    logs = _add(own, "logs", show_log, "print what a host's containernetd has printed")
+    logs.add_argument("host", metavar="HOST")
+    demo = _add(own, "demo", run_demo, "show every dataplane on every underlay", name=False, json=True)
+    demo.add_argument("--dataplane", action="append", metavar="NAME", help="only that one; may be repeated")
+
+
+def _add(
+    commands: argparse._SubParsersAction[Any],
+    word: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    *,
+    name: bool = True,
+    json: bool = False,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(word, help=summary)
+    if name:
+        parser.add_argument("--name", default="lab", help="which lab, where there are several (default: lab)")
+    if json:
+        parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
+    parser = _add(commands, "up", up, "make a lab: hosts, each with its own containernetd, and containers")
+    parser.add_argument("--hosts", type=int, default=3, help="default: 3")
+    parser.add_argument("--containers", type=int, default=2, help="on each host (default: 2)")
+    parser.add_argument("--dataplane", default="vxlan", help="between hosts (default: vxlan)")
+    parser.add_argument("--store", default="sqlite", help="for leases and routes (default: sqlite)")
+    parser.add_argument(
+        "--underlay",
+        choices=("l2", "routed"),
+        default="l2",
+        help="all hosts on one switch, or on two with a router between (default: l2)",
+    )
+    parser.add_argument("--family", choices=tuple(_FAMILIES), default="dual", help="default: dual")
+    parser.add_argument("--bare", action="store_true", help="hosts and cables only, no daemon")
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Make a lab and say what is there."""
+    from containernet.lab import whole
+    from containernet.lab.topology import Topology
+
+    topology = Topology(
+        hosts=arguments.hosts,
+        containers=arguments.containers,
+        underlay=arguments.underlay,
+        dataplane=arguments.dataplane,
+        store=arguments.store,
+        versions=_FAMILIES[arguments.family],
+    )
+    make = cluster.up if arguments.bare else functools.partial(whole.up, say=_say)
+    with make(arguments.name, topology) as lab:
+        option = "" if lab.name == "lab" else f" --name {lab.name}"
+        print(f"lab {lab.name!r} is up: {', '.join(topology.names)}")
+        print(f"next: containernet lab ping{option}; containernet lab exec{option} host1 -- ip route")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def down(arguments: argparse.Namespace) -> int:
+    """Take a lab down."""
+    with cluster.find(arguments.name) as lab:
+        lab.down()
+    print(f"lab {arguments.name!r} is down")
+    return 0
+
+
+def show_labs(arguments: argparse.Namespace) -> int:
+    """Print the labs of this user that are up."""
+    rows = []
+    for name in cluster.names():
+        with cluster.find(name) as lab:
+            rows.append({"name": name, "pid": lab.pid, **lab.topology.to_json()})
+    if arguments.json:
+        show_json(rows)
+    else:
+        columns = ("name", "pid", "hosts", "containers", "dataplane", "underlay", "store")
+        show_table(columns, [[row[column] for column in columns] for row in rows])
+    return 0
+
+
+def ping_all(arguments: argparse.Namespace) -> int:
+    """Ping all pairs and print who reached whom; 1 if somebody did not."""
+    from containernet.lab import whole
+
+    with cluster.find(arguments.name) as lab:
+        names = (
+            [host.name for host in lab.topology.members] if arguments.hosts else lab.topology.container_names
+        )
+        results = whole.ping(lab, names, size=arguments.size)
+    if arguments.json:
+        show_json([result.to_json() for result in results])
+    else:
+        rows = [(each.source, each.destination, each.target, each.answer) for each in results]
+        show_table(("from", "to", "address", "answer"), rows)
+    if not results:
+        raise ConfigError("nobody to ping: the lab has no two containers with addresses")
+    return 0 if all(result.reached for result in results) else 1
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run a command inside; its exit code is ours."""
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    with cluster.find(arguments.name) as lab:
+        return lab.run(arguments.where, command or ["sh"])
+
+
+def show_log(arguments: argparse.Namespace) -> int:
+    """Print a host's log."""
+    from containernet.lab import daemons
+
+    with cluster.find(arguments.name) as lab:
+        lab.netns(arguments.host)
+        path = lab.file(daemons.log_file(arguments.host))
+        if not path.exists():
+            raise ConfigError(f"{arguments.host} runs no containernetd in lab {lab.name!r}")
+        sys.stdout.write(path.read_text())
+    return 0
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Show every dataplane on every underlay."""
+    from containernet.lab import demo
+
+    return demo.run(arguments.dataplane, as_json=arguments.json)

@@ -1,0 +1,204 @@
+"""The lab's side of containernetd: its config file, its start and its end, and what it answers.
+
+Everything that the lab knows about the daemon is in this file. Each host's files are in a directory of its own
+under the lab's home, on the tmpfs that goes with the lab. All but `ask` run inside the lab.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .. import control
+from ..errors import ConfigError, ContainernetError, DaemonUnavailable
+from . import build, cluster, namespaces
+from .topology import Host, Topology
+
+POOLS = {4: 'pool = "10.4.0.0/16"', 6: 'pool6 = "fd00:4::/48"'}
+DEADLINE = 20.0  # seconds for daemons to be ready
+_LOG_LINES = 5
+
+
+def directory(host: str) -> Path:
+    """Return where a host's files are, inside the lab."""
+    return cluster.HOME / host
+
+
+def config_file(host: str) -> Path:
+    """Return the path, inside, of a host's config file."""
+    return directory(host) / "containernet.toml"
+
+
+def log_file(host: str) -> Path:
+    """Return the path, inside, of what the host's daemon prints."""
+    return directory(host) / "containernetd.log"
+
+
+def config(topology: Topology, host: Host) -> str:
+    """Return a host's config file.
+
+    Raises:
+        ConfigError: no lab can be made with that store.
+    """
+    if topology.store != "sqlite":
+        raise ConfigError(f"--store {topology.store}: a lab runs no server for it; expected sqlite")
+    lines = ["[node]", f'name = "{host.name}"', f'interface = "{build.NICS[0]}"', "[network]"]
+    lines += [POOLS[version] for version in topology.versions]
+    lines += ["[store]", f'leases = "{topology.store}"', f'routes = "{topology.store}"']
+    lines += [f"[store.{topology.store}]", f'path = "{cluster.HOME / "store.db"}"']
+    lines += ["[dataplane]", 'local = "bridge"', f'remote = "{topology.dataplane}"']
+    if topology.dataplane == "bridge":
+        lines += ["[dataplane.bridge]", f'uplink = "{build.NICS[1]}"']
+    lines += ["[daemon]", f'state_dir = "{directory(host.name)}"', f'run_dir = "{directory(host.name)}"']
+    return "\n".join(lines) + "\n"
+
+
+@attrs.frozen(kw_only=True)
+class Started:
+    """A daemon that was just started.
+
+    Args:
+        pid: in the lab's pid namespace.
+        notify: where it says that it is ready (sd_notify(3)); the owner closes it.
+    """
+
+    host: str
+    pid: int
+    notify: socket.socket
+
+
+def start(topology: Topology, host: Host) -> Started:
+    """Start a host's daemon; the lab's holder inherits it."""
+    home = directory(host.name)
+    home.mkdir(exist_ok=True)
+    config_file(host.name).write_text(config(topology, host))
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    address = home / "notify"
+    address.unlink(missing_ok=True)
+    notify.bind(str(address))
+    with namespaces.network(build.path(host.name)), log_file(host.name).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "containernet.daemon", "--config", str(config_file(host.name))],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "NOTIFY_SOCKET": str(address)},
+            start_new_session=True,
+        )
+    (home / "pid").write_text(str(process.pid))
+    process.returncode = 0  # it outlives us: no warning that nobody waited for it
+    return Started(host=host.name, pid=process.pid, notify=notify)
+
+
+def start_ready(topology: Topology, hosts: Iterable[Host], *, deadline: float = DEADLINE) -> None:
+    """Start the daemons of those hosts at once, and wait until each says that it is ready.
+
+    Raises:
+        DaemonUnavailable: some are not, with what each says about it.
+    """
+    waiting = {daemon.host: daemon for daemon in [start(topology, host) for host in hosts]}
+    end = time.monotonic() + deadline
+    dead: set[str] = set()
+    with contextlib.ExitStack() as stack:
+        poll = select.poll()
+        owners = {}
+        for daemon in waiting.values():
+            pidfd = os.pidfd_open(daemon.pid)
+            stack.callback(os.close, pidfd)
+            stack.enter_context(daemon.notify)
+            for fd in (daemon.notify.fileno(), pidfd):
+                owners[fd] = daemon
+                poll.register(fd, select.POLLIN)
+        while waiting.keys() - dead and (left := end - time.monotonic()) > 0:
+            for fd, _ in poll.poll(left * 1000):
+                daemon = owners[fd]
+                if fd != daemon.notify.fileno():
+                    poll.unregister(fd)
+                    dead.add(daemon.host)
+                elif b"READY=1" in daemon.notify.recv(4096):
+                    waiting.pop(daemon.host, None)
+    if waiting:
+        raise DaemonUnavailable("; ".join(_why_not_ready(host, dead) for host in waiting))
+
+
+def _why_not_ready(host: str, dead: set[str]) -> str:
+    lines = log_file(host).read_text().splitlines()[-_LOG_LINES:]
+    last = " | ".join(lines) or "it said nothing"
+    if host in dead:
+        return f"{host}: containernetd ended: {last}"
+    try:
+        reasons = ", ".join(ask(directory(host), "status", timeout=2.0)["reasons"])
+    except ContainernetError as error:
+        reasons = str(error)
+    return f"{host}: not ready: {reasons}; its log ends: {last}"
+
+
+def pid(host: str) -> int:
+    """Return the process of a host's daemon, in the lab's pid namespace."""
+    return int((directory(host) / "pid").read_text())
+
+
+def stop(host: str, number: int = signal.SIGTERM) -> None:
+    """Send a host's daemon a signal that ends it, and wait until it is dead.
+
+    Raises:
+        DaemonUnavailable: it is not running, or does not die.
+    """
+    own = pid(host)
+    try:
+        pidfd = os.pidfd_open(own)
+    except ProcessLookupError as error:
+        raise DaemonUnavailable(f"{host}: no containernetd is running") from error
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(DEADLINE * 1000):
+            raise DaemonUnavailable(f"{host}: containernetd (process {own}) does not end")
+    finally:
+        os.close(pidfd)
+
+
+def ask(home: Path, command: str, *, timeout: float = 60.0, **arguments: object) -> Any:
+    """Ask the daemon whose directory is `home`, which may be the path inside or outside."""
+    return control.ask(home / "containernet.sock", command, timeout=timeout, **arguments)
+
+
+def attach(container: str, host: str) -> None:
+    """Have a host's daemon give one of its containers an interface."""
+    ask(directory(host), "attach", container=container, netns=str(build.path(container)))
+
+
+def wait_for_routes(topology: Topology, *, deadline: float = DEADLINE) -> None:
+    """Wait until every host has programmed, or refused, the routes of every other.
+
+    Raises:
+        DaemonUnavailable: some have not, with how many are missing.
+    """
+    wanted = (topology.hosts - 1) * len(topology.versions)
+    end = time.monotonic() + deadline
+    for host in topology.members:
+        while (missing := _missing(host.name, wanted)) and time.monotonic() < end:
+            select.select([], [], [], 0.01)
+        if missing:
+            raise DaemonUnavailable(f"{host.name}: {missing}; see `containernet lab logs {host.name}`")
+
+
+def _missing(host: str, wanted: int) -> str:
+    """Return what a host still lacks, or nothing."""
+    status = ask(directory(host), "status")
+    known = {route["prefix"] for route in status["routes"] if route["node"] != host} | set(status["refused"])
+    if len(known) < wanted:
+        return f"has heard of {len(known)} of {wanted} routes"
+    return "" if status["settled"] else "is still programming"

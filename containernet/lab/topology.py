@@ -1,0 +1,172 @@
+"""What a lab looks like, as values: hosts, containers, switches, a router, and every address.
+
+Pure: no kernel, no file, no clock. `build` makes it real, the tests prove it, and it travels as JSON.
+
+    l2                                   routed
+
+    host1  host2  host3                  host1  host3          host2
+      |      |      |                      |      |              |
+    --+------+------+--  switch a        --+------+--+ switch a  +--+-- switch b
+                                                     +--router------+
+
+In `routed` the hosts alternate between the two segments, so that there is always a pair on one segment and,
+from two hosts on, a pair with a router between. The addresses are those set aside for documentation
+(RFC 5737, RFC 3849): whatever leaks out of a lab has nowhere to go.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_interface
+from typing import Any
+
+import attrs
+
+from ..errors import ConfigError
+from ..model import Address, Interface, Prefix
+
+UNDERLAYS = ("l2", "routed")
+MOST_HOSTS = 100
+_ROUTER = 254  # the router's host part in every segment; MOST_HOSTS keeps clear of it
+_UNDERLAY_MTU = 1500
+_SEGMENTS = (
+    ("a", (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8:0:a::/64"))),
+    ("b", (IPv4Network("198.51.100.0/24"), IPv6Network("2001:db8:0:b::/64"))),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Segment:
+    """One switch: hosts on it reach each other without a router.
+
+    Args:
+        name: `a` or `b`.
+        prefixes: one per address family.
+    """
+
+    name: str
+    prefixes: tuple[Prefix, ...]
+
+    def interfaces(self, number: int, versions: tuple[int, ...]) -> tuple[Interface, ...]:
+        """Return the addresses of the segment's station with that number, of those families."""
+        return tuple(
+            ip_interface(f"{prefix[number]}/{prefix.prefixlen}")
+            for prefix in self.prefixes
+            if prefix.version in versions
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Host:
+    """One host: a network namespace with a NIC on a segment.
+
+    Args:
+        name: `host1` and so on; also the namespace's name.
+        segment: the switch that its `eth0`, and `eth1` where there is one, hangs on.
+        addresses: of `eth0`, one per family.
+        gateways: the router, one per family; empty in `l2`.
+        containers: the names of its containers, each a network namespace too.
+    """
+
+    name: str
+    segment: str
+    addresses: tuple[Interface, ...]
+    gateways: tuple[Address, ...]
+    containers: tuple[str, ...]
+
+
+def _at_least(lowest: int) -> Any:
+    def check(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+        if not lowest <= value <= MOST_HOSTS:
+            raise ConfigError(f"--{attribute.name} {value}: expected {lowest} to {MOST_HOSTS}")
+
+    return check
+
+
+def _check_underlay(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in UNDERLAYS:
+        raise ConfigError(f"--underlay {value}: expected {' or '.join(UNDERLAYS)}")
+
+
+@attrs.frozen(kw_only=True)
+class Topology:
+    """A whole lab.
+
+    Args:
+        hosts: how many.
+        containers: how many on each host.
+        underlay: `l2` or `routed`.
+        dataplane: the remote dataplane that the daemons are configured with.
+        store: the name of the lease and route store.
+        versions: the address families of the containers and of the underlay: 4, 6 or both.
+        second_nic: give every host an `eth1` without addresses on its segment's second switch; what the
+            `bridge` dataplane takes as its uplink.
+        mtu: of every underlay link, octets.
+
+    Raises:
+        ConfigError: a number or a word out of range.
+    """
+
+    hosts: int = attrs.field(default=3, validator=_at_least(1))
+    containers: int = attrs.field(default=2, validator=_at_least(0))
+    underlay: str = attrs.field(default="l2", validator=_check_underlay)
+    dataplane: str = "vxlan"
+    store: str = "sqlite"
+    versions: tuple[int, ...] = attrs.field(default=(4, 6), converter=tuple[int, ...])
+    second_nic: bool = attrs.field()
+    mtu: int = _UNDERLAY_MTU
+
+    @second_nic.default
+    def _second_nic(self) -> bool:
+        return self.dataplane == "bridge"
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The switches: one in `l2`, two in `routed`."""
+        wanted = _SEGMENTS if self.underlay == "routed" else _SEGMENTS[:1]
+        return tuple(Segment(name=name, prefixes=prefixes) for name, prefixes in wanted)
+
+    @property
+    def router(self) -> dict[str, tuple[Interface, ...]]:
+        """The router's addresses by segment; empty where there is no router."""
+        if self.underlay != "routed":
+            return {}
+        return {segment.name: segment.interfaces(_ROUTER, self.versions) for segment in self.segments}
+
+    def host(self, number: int) -> Host:
+        """Return the host of that number, counted from 1."""
+        segment = self.segments[(number - 1) % len(self.segments)]
+        return Host(
+            name=f"host{number}",
+            segment=segment.name,
+            addresses=segment.interfaces(number, self.versions),
+            gateways=tuple(own.ip for own in self.router.get(segment.name, ())),
+            containers=tuple(f"host{number}-c{index}" for index in range(1, self.containers + 1)),
+        )
+
+    @property
+    def members(self) -> tuple[Host, ...]:
+        """All hosts, in order."""
+        return tuple(self.host(number) for number in range(1, self.hosts + 1))
+
+    @property
+    def container_names(self) -> tuple[str, ...]:
+        """The names of all containers, in order."""
+        return tuple(name for host in self.members for name in host.containers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that a command can be run in: hosts, then containers."""
+        return (*(host.name for host in self.members), *self.container_names)
+
+    def same_segment(self, one: str, other: str) -> bool:
+        """Return whether two hosts, by name, reach each other without a router."""
+        segment = {host.name: host.segment for host in self.members}
+        return segment[one] == segment[other]
+
+    def host_of(self, container: str) -> Host:
+        """Return the host of the container of that name."""
+        return next(host for host in self.members if container in host.containers)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the arguments that make an equal topology again."""
+        return attrs.asdict(self)
