@@ -23,8 +23,8 @@ from .errors import LeaseLost, LeaseTaken, SubnetsExhausted
 from .model import Lease, NetworkConfig, Pool, Prefix
 
 # A lost race means that somebody else has won one, so a node loses at most as often as others join. In lock
-# step, the worst case, each round still serves about half of those who are left: 1,000 nodes that run for
-# the last 1,000 slots need some 20 rounds. The rest of the attempts is margin.
+# step, the worst case, where all read one list before the first claims: 512 nodes that run for the last 512
+# subnets are served in 13 rounds. The rest of the attempts is margin.
 ATTEMPTS = 128
 FIRST_PAUSE = 0.01  # seconds; doubles with each lost race
 LONGEST_PAUSE = 1.0
