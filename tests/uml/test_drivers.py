@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,20 @@ TUNNEL: dict[str, dict[str, str | int]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["bridge", "dummy", "ip6tnl", "ipip", "veth", "vxlan"])
-def test_a_link_of_every_kind_can_be_made(kind: str, tmp_path: Path) -> None:
-    """A missing driver fails here, by its name, and not as a riddle in a test of ours."""
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[NetNS]:
+    """An empty network namespace."""
     with NetNS(str(tmp_path / "netns")) as kernel:
-        kernel.link("add", ifname="probe", kind=kind, **TUNNEL.get(kind, {}))
-        (link,) = kernel.get_links(ifname="probe")
-        assert link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") == kind
+        yield kernel
+        kernel.remove()
+
+
+@pytest.mark.parametrize("kind", ["bridge", "dummy", "ip6tnl", "ipip", "veth", "vxlan"])
+def test_a_link_of_every_kind_can_be_made(kind: str, kernel: NetNS) -> None:
+    """A missing driver fails here, by its name, and not as a riddle in a test of ours."""
+    kernel.link("add", ifname="probe", kind=kind, **TUNNEL.get(kind, {}))
+    (link,) = kernel.get_links(ifname="probe")
+    assert link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") == kind
 
 
 def test_random_numbers_do_not_block() -> None:
