@@ -1,7 +1,7 @@
 """What a daemon would do to the kernel now: the same road from routes to operations, without a write.
 
-Nothing is claimed, announced or executed. A node that holds no lease yet is shown with the subnets that it would
-ask for.
+Nothing is claimed, announced or executed. A node that holds no lease yet is shown with the subnets that it
+would ask for.
 """
 
 from __future__ import annotations
