@@ -24,7 +24,7 @@ from .model import Lease, NetworkConfig, Pool, Prefix
 
 # A lost race means that somebody else has won one, so a node loses at most as often as others join. In lock
 # step, the worst case, where all read one list before the first claims: 512 nodes that run for the last 512
-# subnets are served in 13 rounds. The rest of the attempts is margin.
+# subnets are served in 13 rounds (29 without a new start for each try). The rest is margin.
 ATTEMPTS = 128
 FIRST_PAUSE = 0.01  # seconds; doubles with each lost race
 LONGEST_PAUSE = 1.0

@@ -234,6 +234,7 @@ def test_a_node_that_loses_every_race_says_so_after_finitely_many(attempts: int)
         )
     assert asked[0] == wish
     assert wish not in asked[1:], "what was refused once is not asked for again and again"
+    assert len(set(asked)) == attempts, "each try begins somewhere else"
     assert len(pauses) == attempts - 1
     assert all(0 <= pause <= 1 for pause in pauses)
 
