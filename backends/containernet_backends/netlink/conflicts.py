@@ -1,0 +1,101 @@
+"""What to do when something is already where we were told to create.
+
+Ours already: put it right, as a replacement. Nobody's (a neighbour that the kernel learned by itself, an
+address on a link of ours): take it. Anybody else's: leave it alone and say whose it is.
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6
+
+from containernet.items import FdbEntry, InterfaceAddress, KernelRoute, Key, Neighbour
+from containernet.plan import Operation
+
+from . import constants as c
+from .links import read_links
+from .ownership import PROTOCOL, protocol_name
+from .socket import NetlinkSocket
+from .wire import (
+    BatchedItem,
+    LinkRecord,
+    Owned,
+    address_filter,
+    decode_address,
+    decode_neighbour,
+    decode_route,
+    neighbour_filter,
+    neighbour_state,
+    route_filter,
+)
+
+_FAMILY = {4: AF_INET, 6: AF_INET6}
+_STATIC = c.NUD_PERMANENT | c.NUD_NOARP
+
+
+class Occupants:
+    """Who is in the way, read once for each table in which something is; for the length of one batch."""
+
+    def __init__(self, socket: NetlinkSocket) -> None:
+        self._socket = socket
+        self._links: dict[int, LinkRecord] = read_links(socket)
+        self._names = {index: record.name for index, record in self._links.items()}
+        self._tables: dict[object, dict[Key, Owned]] = {}
+
+    def objection(self, operation: Operation) -> str:
+        """Return why what stands there must stay; empty: it may be replaced."""
+        item = operation.item
+        if isinstance(item, FdbEntry):
+            return ""  # on a device of ours all entries are ours, and no other device gets any
+        assert isinstance(item, KernelRoute | Neighbour | InterfaceAddress)
+        found = self._table(item).get(item.key)
+        if found is None:
+            return self._unseen(item)
+        if found.protocol == PROTOCOL or (isinstance(item, InterfaceAddress) and self._is_ours(item.link)):
+            return ""
+        return (
+            f"{found.item} exists already, proto {protocol_name(found.protocol)}: remove it or {_instead(item)}"
+        )
+
+    def _is_ours(self, link: str) -> bool:
+        return any(record.ours for record in self._links.values() if record.name == link)
+
+    def _unseen(self, item: KernelRoute | Neighbour | InterfaceAddress) -> str:
+        match item:
+            case Neighbour():
+                return ""  # learned by the kernel
+            case KernelRoute():
+                where = f"`ip route show table {item.table}`"
+                return f"{item.destination} exists already, but not as a unicast route: {where}"
+            case InterfaceAddress():
+                # IPv6 tells addresses of one link apart without their prefix lengths.
+                return f"{item.address.ip} is on {item.link} already with another prefix length: remove it"
+
+    def _table(self, item: KernelRoute | Neighbour | InterfaceAddress) -> dict[Key, Owned]:
+        family = _FAMILY[_version(item)]
+        name = (type(item), family, getattr(item, "table", 0))
+        if name not in self._tables:
+            self._tables[name] = {found.item.key: found for found in self._read(item, family)}
+        return self._tables[name]
+
+    def _read(self, item: BatchedItem, family: int) -> list[Owned]:
+        match item:
+            case KernelRoute():
+                bodies = self._socket.dump(c.RTM_GETROUTE, route_filter(family, table=item.table))
+                found = [decode_route(body, self._names) for body in bodies]
+            case Neighbour():
+                bodies = self._socket.dump(c.RTM_GETNEIGH, neighbour_filter(family))
+                found = [
+                    decode_neighbour(body, self._names) for body in bodies if neighbour_state(body) & _STATIC
+                ]
+            case _:
+                bodies = self._socket.dump(c.RTM_GETADDR, address_filter(family))
+                found = [decode_address(body, self._names) for body in bodies]
+        return [owned for owned in found if owned]
+
+
+def _version(item: KernelRoute | Neighbour | InterfaceAddress) -> int:
+    return (item.destination if isinstance(item, KernelRoute) else item.address).version
+
+
+def _instead(item: BatchedItem) -> str:
+    return "exclude it from the pool" if isinstance(item, KernelRoute) else "choose another address"

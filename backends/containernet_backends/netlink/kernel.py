@@ -1,0 +1,243 @@
+"""The Kernel contract on Linux: one network namespace, spoken to over rtnetlink and /proc/sys.
+
+`read` dumps what carries our mark. `execute` groups operations: routes, neighbours, fdb entries and addresses
+that follow one another go to the kernel as one batch; links, ports and sysctls one by one. `changed` compares
+what the kernel reports with what `read` last saw and `execute` asked for since (`view`), so that neither our
+own work nor other people's wakes anybody.
+
+One lock is held while `read` or `execute` runs; `changed` takes it only to judge what has arrived. So it
+always judges finished work.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Self, TypeVar
+
+from containernet.contracts import Failure, Options, UnderlayLink
+from containernet.errors import ConfigError, KernelError, PermissionRefused
+from containernet.items import BridgePort, FdbEntry, Item, KernelRoute, Key, Link, Sysctl
+from containernet.plan import Create, Delete, Operation, Replace
+
+from .conflicts import Occupants
+from .frames import Refusal
+from .links import change_link, change_port, find_link, read_links
+from .monitor import Listener
+from .namespaces import Namespace
+from .ownership import keeps_address_protocol
+from .reading import read_items
+from .refusals import FORBIDDEN, GONE, Refused, explain
+from .socket import NetlinkSocket
+from .sysctls import change_sysctl, read_sysctl
+from .underlay import find_underlay
+from .view import View
+from .wire import BATCHED, Encoder, LinkRecord
+
+_Result = TypeVar("_Result")
+
+
+class NetlinkKernel:
+    """One network namespace of a Linux kernel. Fulfils Kernel, EntersNamespaces and Underlay.
+
+    Args:
+        netns: the namespace's path, such as /run/netns/c1; empty: the one that the process is in.
+    """
+
+    def __init__(self, *, netns: str = "") -> None:
+        self._path = netns
+        self._lock = threading.RLock()
+        self._namespace: Namespace | None = None
+        self._socket: NetlinkSocket | None = None
+        self._listener: Listener | None = None
+        self._waiting = 0
+        self._closed = False
+        self._encoder = Encoder()
+        self._sysctls: dict[str, Sysctl] = {}
+        self._view = View(address_protocol=keeps_address_protocol(platform.release()))
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Build the kernel from the options: `netns` (a path; empty: the own namespace) and nothing else."""
+        for name in options:
+            if name != "netns":
+                raise ConfigError(f"kernel option {name!r} is unknown: expected netns")
+        netns = options.get("netns", "")
+        if not isinstance(netns, str):
+            raise ConfigError(f"kernel option netns is {netns!r}: expected a path such as /run/netns/NAME")
+        return cls(netns=netns)
+
+    def read(self) -> Mapping[Key, Item]:
+        """Return every item of ours in the namespace, see Kernel.read."""
+        with self._lock:
+            socket = self._open()
+            links = read_links(socket)
+            items = read_items(socket, links, address_protocol=self._view.address_protocol)
+            self._view.reset(links, items)
+            settings = self._enter(self._read_sysctls) if self._sysctls else []
+            return {**items, **{setting.key: setting for setting in settings}}
+
+    def execute(self, operations: Sequence[Operation]) -> Sequence[Failure]:
+        """Carry the operations out in order, see Kernel.execute.
+
+        Raises:
+            PermissionRefused: every operation was refused for lack of CAP_NET_ADMIN.
+        """
+        failures: list[Failure] = []
+        with self._lock:
+            socket = self._open()
+            self._view.expect(operations)
+            for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
+                run = list(group)
+                failures += self._batch(socket, run) if batched else self._each(socket, run)
+        if failures and len(failures) == len(operations) and all(it.errno in FORBIDDEN for it in failures):
+            raise PermissionRefused(
+                f"programming the kernel needs CAP_NET_ADMIN: run as root (refused: {len(failures)} operations)"
+            )
+        return failures
+
+    def changed(self, timeout: float) -> bool:
+        """Wait for somebody else's change of what may be ours, see Kernel.changed."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            if self._closed:
+                return False
+            listener = self._listen()
+            self._waiting += 1
+        try:
+            while listener.wait(deadline - time.monotonic()):
+                with self._lock:
+                    if self._closed:
+                        return False
+                    if listener.disturbed(self._view, own_port=self._socket.port if self._socket else 0):
+                        return True
+            return False
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._stop_listening()
+
+    def close(self) -> None:
+        """Let go of sockets, see Kernel.close."""
+        with self._lock:
+            self._closed = True
+            if self._listener is not None:
+                self._listener.wake()
+            self._stop_listening()
+            for held in (self._socket, self._namespace):
+                if held is not None:
+                    held.close()
+
+    def inside(self, netns: str) -> NetlinkKernel:
+        """Return the kernel of the namespace at that path, see EntersNamespaces."""
+        kernel = NetlinkKernel(netns=netns)
+        kernel._open()
+        return kernel
+
+    def underlay(self, interface: str = "") -> UnderlayLink:
+        """Return a link that the host already has, see Underlay."""
+        with self._lock:
+            found = find_underlay(self._open(), interface)
+            self._view.watch(found.name)
+            return found
+
+    def _open(self) -> NetlinkSocket:
+        if self._closed:
+            raise KernelError("this kernel was closed: make a new one")
+        if self._namespace is None:
+            self._namespace = Namespace(self._path)
+        if self._socket is None:
+            self._socket = self._namespace.run(NetlinkSocket)
+        return self._socket
+
+    def _enter(self, function: Callable[[], _Result]) -> _Result:
+        self._open()
+        assert self._namespace is not None
+        return self._namespace.run(function)
+
+    def _listen(self) -> Listener:
+        if self._listener is None:
+            socket = self._open()
+            self._listener = self._enter(Listener)
+            if not self._view.links:
+                self._view.reset(read_links(socket), {})
+        return self._listener
+
+    def _stop_listening(self) -> None:
+        # The last one out closes: a descriptor that somebody polls must not become another file meanwhile.
+        if self._closed and not self._waiting and self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _read_sysctls(self) -> list[Sysctl]:
+        return [found for found in map(read_sysctl, self._sysctls.values()) if found is not None]
+
+    def _each(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> list[Failure]:
+        failures = []
+        for operation in operations:
+            try:
+                match operation.item:
+                    case Link():
+                        change_link(socket, operation)
+                    case BridgePort():
+                        change_port(socket, operation)
+                    case Sysctl() as setting:
+                        self._sysctls[setting.name] = setting
+                        self._enter(lambda: change_sysctl(operation))  # noqa: B023 - called before the next turn
+            except Refused as refused:
+                failures.append(Failure(operation=operation, errno=refused.errno, reason=refused.reason))
+        return failures
+
+    def _batch(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> list[Failure]:
+        refusals = self._send(socket, operations)
+        occupants: Occupants | None = None
+        yielding: dict[int, Operation] = {}
+        failures: dict[int, Failure] = {}
+        for at, refused in refusals.items():
+            operation = operations[at]
+            if isinstance(operation, Delete) and refused.errno in GONE:
+                continue
+            reason = ""
+            if isinstance(operation, Create) and refused.errno == errno.EEXIST:
+                occupants = occupants or Occupants(socket)
+                reason = occupants.objection(operation)
+                if not reason:
+                    yielding[at] = Replace(operation.item, operation.item)
+                    continue
+            reason = reason or explain(operation, refused)
+            failures[at] = Failure(operation=operation, errno=refused.errno, reason=reason)
+        places = list(yielding)
+        for nth, refused in self._send(socket, list(yielding.values())).items():
+            operation = operations[places[nth]]
+            failures[places[nth]] = Failure(
+                operation=operation, errno=refused.errno, reason=explain(operation, refused)
+            )
+        return [failures[at] for at in sorted(failures)]
+
+    def _send(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> dict[int, Refusal]:
+        """Send batched operations; return the refusals by position."""
+        first = socket.sequence(len(operations))
+        requests: list[bytes] = []
+        refusals: dict[int, Refusal] = {}
+        links: dict[str, LinkRecord | None] = {}
+        encode = self._encoder.encode
+        for at, operation in enumerate(operations):
+            item = operation.item
+            if item.link not in links:
+                links[item.link] = find_link(socket, item.link)
+            link = links[item.link]
+            if type(item) is FdbEntry and link is not None and not link.ours:
+                refusals[at] = Refusal(errno.EBUSY)
+            elif link is not None:
+                requests.append(encode(operation, link.index, first + at))
+            elif type(item) is KernelRoute and type(operation) is Delete:
+                requests.append(encode(operation, 0, first + at))  # its identity names no link
+            else:
+                refusals[at] = Refusal(errno.ENODEV)
+        for sequence, refused in socket.transact(requests).items():
+            refusals[sequence - first] = refused
+        return refusals

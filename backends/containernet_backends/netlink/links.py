@@ -1,0 +1,224 @@
+"""Making, changing and removing links and bridge ports: few, slow and many-sided, unlike what `wire` encodes.
+
+Requests are built by pyroute2, which knows every driver's nested attributes, and go through our own socket: one
+port id for all that we do, no second event loop, and a namespace is where the socket is. (pyroute2's IPRoute,
+about 600 microseconds a request, would be a thread and a socket more for each namespace.)
+
+A link gets its MAC at birth, so that no packet leaves with another. Its mark, the ifalias, comes in the last
+of three requests, when everything else is right: who sees the mark sees a finished link.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Container
+from socket import IPPROTO_IPV6
+from typing import Any
+
+import attrs
+
+from containernet.errors import ContainernetError, KernelError, PermissionRefused
+from containernet.items import Bridge, BridgePort, IpTunnel, Link, Veth, Vxlan
+from containernet.plan import Create, Delete, Operation
+
+from . import constants as c
+from .frames import HEADER, Refusal, attribute
+from .namespaces import Namespace
+from .ownership import ALIAS, PROTOCOL
+from .refusals import GONE, Refused, explain
+from .socket import NetlinkSocket
+from .wire import NO_STATISTICS, LinkRecord, decode_link, link_body
+
+_Attributes = list[tuple[str, Any]]
+
+
+def read_links(socket: NetlinkSocket) -> dict[int, LinkRecord]:
+    """Return every link of the namespace by index, whoever's it is."""
+    bodies = socket.dump(c.RTM_GETLINK, link_body(attributes=NO_STATISTICS))
+    return {record.index: record for record in map(decode_link, bodies)}
+
+
+def find_link(socket: NetlinkSocket, name: str) -> LinkRecord | None:
+    """Return the link of that name, or None."""
+    if not name:
+        return None
+    found = socket.get(c.RTM_GETLINK, link_body(name=name, attributes=NO_STATISTICS))
+    return decode_link(found) if isinstance(found, bytes) else None
+
+
+def change_link(socket: NetlinkSocket, operation: Operation) -> None:
+    """Carry out an operation on a link. Raises Refused."""
+    link = operation.item
+    assert isinstance(link, Link)
+    present = find_link(socket, link.name)
+    if isinstance(operation, Delete):
+        if present and (present.ours or present.half_made):
+            _delete(socket, operation, present)
+    elif isinstance(operation, Create) and (present is None or present.half_made):
+        if present:
+            _delete(socket, operation, present)
+        _create(socket, operation, link)
+    else:
+        _adopt(socket, operation, link, present)
+
+
+def _delete(socket: NetlinkSocket, operation: Operation, present: LinkRecord) -> None:
+    _require(operation, socket.request(c.RTM_DELLINK, 0, link_body(index=present.index)), forgive=GONE)
+
+
+def _adopt(socket: NetlinkSocket, operation: Operation, link: Link, present: LinkRecord | None) -> None:
+    """Put right in place what can be changed on a link that stands."""
+    if present is None:
+        raise Refused(errno.ENODEV, f"link {link.name} is gone: the next reconciliation makes it anew")
+    if not present.ours:
+        kind = present.kind or "hardware"
+        raise Refused(
+            errno.EEXIST,
+            f"a link {link.name} ({kind}) exists, not ours: `ip link del {link.name}`, or choose another name",
+        )
+    names = {index: record.name for index, record in read_links(socket).items()}
+    if present.type(names) != link.type:
+        raise Refused(
+            errno.EEXIST,
+            f"our link {link.name} is {present.type(names)}: it has to be deleted before it is made anew",
+        )
+    _settle(socket, operation, link)
+
+
+def _create(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
+    far = link.type if isinstance(link.type, Veth) and link.type.peer else None
+    namespace = _enter(far.peer_netns) if far else Namespace()
+    try:
+        driver: _Attributes = [("IFLA_INFO_KIND", link.type.kind)]
+        parameters = _parameters(socket, operation, link, namespace)
+        if parameters:
+            driver.append(("IFLA_INFO_DATA", {"attrs": parameters}))
+        wanted: _Attributes = [("IFLA_IFNAME", link.name), ("IFLA_GROUP", PROTOCOL), *_mac(link.mac)]
+        body = _encode([*wanted, ("IFLA_LINKINFO", {"attrs": driver})])
+        _require(operation, socket.request(c.RTM_NEWLINK, c.NLM_F_CREATE | c.NLM_F_EXCL, body))
+        try:
+            _settle(socket, operation, link)
+            if far:
+                end = attrs.evolve(link, name=far.peer, mac=far.peer_mac)
+                namespace.run(lambda: _settle_far_end(operation, end))
+        except (Refused, ContainernetError):
+            # Half a link helps nobody, and would stand in the way of the next attempt.
+            socket.request(c.RTM_DELLINK, 0, link_body(name=link.name))
+            raise
+    finally:
+        namespace.close()
+
+
+def _enter(path: str) -> Namespace:
+    try:
+        return Namespace(path)
+    except PermissionRefused as error:
+        raise Refused(errno.EPERM, str(error)) from error
+    except KernelError as error:
+        raise Refused(errno.ENOENT, str(error)) from error
+
+
+def _settle(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
+    """Give a link its MAC, MTU and state, and then our mark."""
+    wanted = attribute(c.IFLA_MTU, struct.pack("=I", link.mtu))
+    if link.mac:
+        wanted += attribute(c.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+    _require(
+        operation, socket.request(c.RTM_SETLINK, 0, link_body(name=link.name, up=link.up, attributes=wanted))
+    )
+    mark = attribute(c.IFLA_GROUP, bytes(4)) + attribute(c.IFLA_IFALIAS, ALIAS.encode())
+    _require(operation, socket.request(c.RTM_SETLINK, 0, link_body(name=link.name, attributes=mark)))
+
+
+def _settle_far_end(operation: Operation, link: Link) -> None:
+    socket = NetlinkSocket()
+    try:
+        _settle(socket, operation, link)
+    finally:
+        socket.close()
+
+
+def _parameters(socket: NetlinkSocket, operation: Operation, link: Link, namespace: Namespace) -> _Attributes:
+    """Return the driver's own attributes, in pyroute2's terms."""
+    match link.type:
+        case Bridge():
+            return []
+        case Vxlan(vni=vni, local=local, port=port, dev=dev):
+            lower = find_link(socket, dev)
+            if lower is None:
+                raise Refused(errno.ENODEV, f"there is no link {dev}, which {link.name} is to send through")
+            source = "IFLA_VXLAN_LOCAL" if local.version == 4 else "IFLA_VXLAN_LOCAL6"
+            return [
+                ("IFLA_VXLAN_ID", vni),
+                (source, str(local)),
+                ("IFLA_VXLAN_LINK", lower.index),
+                ("IFLA_VXLAN_PORT", port),
+                ("IFLA_VXLAN_LEARNING", 0),
+            ]
+        case IpTunnel(local=local) if local.version == 4:
+            return [("IFLA_IPIP_LOCAL", str(local)), ("IFLA_IPIP_PMTUDISC", 0)]
+        case IpTunnel(local=local):
+            # Without the flag Linux adds RFC 2473's encapsulation limit: 8 octets that no MTU here knows of.
+            return [
+                ("IFLA_IP6TNL_LOCAL", str(local)),
+                ("IFLA_IP6TNL_PROTO", IPPROTO_IPV6),
+                ("IFLA_IP6TNL_FLAGS", c.IP6_TNL_F_IGN_ENCAP_LIMIT),
+            ]
+        case Veth(peer=peer, peer_mac=mac):
+            born_in = [("IFLA_NET_NS_FD", namespace.descriptor)] if namespace.path else []
+            named = [("IFLA_IFNAME", peer)] if peer else []
+            return [("VETH_INFO_PEER", {"attrs": [*named, ("IFLA_GROUP", PROTOCOL), *_mac(mac), *born_in]})]
+
+
+def _mac(mac: str) -> _Attributes:
+    return [("IFLA_ADDRESS", mac)] if mac else []
+
+
+def _encode(wanted: _Attributes) -> bytes:
+    """Return the body of a link request; the import is heavy, and a host makes its links once."""
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+    request = ifinfmsg()
+    request["attrs"] = wanted
+    request.encode()
+    return bytes(request.data[HEADER.size :])
+
+
+def change_port(socket: NetlinkSocket, operation: Operation) -> None:
+    """Carry out an operation on a link's membership in a bridge. Raises Refused."""
+    port = operation.item
+    assert isinstance(port, BridgePort)
+    link, bridge = find_link(socket, port.link), find_link(socket, port.bridge)
+    if isinstance(operation, Delete):
+        if link and bridge and link.master == bridge.index:
+            _require(operation, _enslave(socket, link, 0), forgive=GONE)
+        return
+    if link is None or bridge is None:
+        raise Refused(
+            errno.ENODEV, f"there is no link {port.bridge if link else port.link}: it has to be made first"
+        )
+    if not bridge.ours:
+        raise Refused(errno.EBUSY, f"bridge {bridge.name} is not ours: we put no port into it")
+    if link.master not in (0, bridge.index):
+        master = read_links(socket).get(link.master)
+        if master and not master.ours:
+            raise Refused(
+                errno.EEXIST,
+                f"link {link.name} is in {master.name}: `ip link set {link.name} nomaster`, or leave it out",
+            )
+    if link.master != bridge.index:
+        _require(operation, _enslave(socket, link, bridge.index))
+    mode = attribute(c.IFLA_PROTINFO | c.NLA_F_NESTED, attribute(c.IFLA_BRPORT_MODE, bytes((port.hairpin,))))
+    body = link_body(index=link.index, family=c.AF_BRIDGE, attributes=mode)
+    _require(operation, socket.request(c.RTM_SETLINK, 0, body))
+
+
+def _enslave(socket: NetlinkSocket, link: LinkRecord, master: int) -> Refusal | None:
+    wanted = attribute(c.IFLA_MASTER, struct.pack("=I", master))
+    return socket.request(c.RTM_SETLINK, 0, link_body(index=link.index, attributes=wanted))
+
+
+def _require(operation: Operation, refused: Refusal | None, *, forgive: Container[int] = ()) -> None:
+    if refused is not None and refused.errno not in forgive:
+        raise Refused(refused.errno, explain(operation, refused))

@@ -1,0 +1,231 @@
+"""One AF_NETLINK socket that asks for much at once and is answered about failures only.
+
+Linux works a request off inside `sendmsg` and answers each message that asks for it (NLM_F_ACK), or that fails.
+So a batch is: many messages without NLM_F_ACK, then one no-op with it, the barrier. What arrives before the
+barrier's answer are the refusals, each with the sequence number of its message; everything else succeeded.
+Against one round trip for each message this saves two system calls and a wake-up per item.
+
+Every message of a batch may fail, and a reply that finds the receive buffer full is lost. So a batch is never
+larger than the buffer can answer; should the kernel report a loss all the same (ENOBUFS), the batch is sent
+again message by message, which the callers' operations allow: each may be repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from containernet.errors import KernelError, PermissionRefused
+
+from . import constants as c
+from .frames import HEADER, Message, Refusal, message, messages, refusal
+
+_BUFFER = 4 << 20  # octets, each way; the kernel doubles it for its own bookkeeping
+_REPLY = 2048  # octets of receive buffer that one refusal takes at most, with text and bookkeeping
+_LARGEST_BATCH = 2048  # messages; more brings no speed, and a batch is memory that the kernel must find
+_RECEIVE = 1 << 16  # octets; the kernel's dumps fill at most 32 KiB at a time
+_PATIENCE = 30  # seconds; a kernel that does not answer for so long will not
+_ATTEMPTS = 16
+
+
+class NetlinkSocket:
+    """A socket of the NETLINK_ROUTE family in the network namespace of the calling thread.
+
+    Args:
+        groups: the multicast groups (RTNLGRP_*) to hear; a socket that hears any is for `notifications` only.
+    """
+
+    def __init__(self, groups: Iterable[int] = ()) -> None:
+        try:
+            raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        except PermissionError as error:
+            raise PermissionRefused(f"netlink socket: {error.strerror}: check seccomp and AppArmor") from error
+        except OSError as error:
+            raise KernelError(f"netlink socket: {error.strerror}") from error
+        self._raw = raw
+        _enlarge(raw, c.SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        _enlarge(raw, c.SO_SNDBUFFORCE, socket.SO_SNDBUF)
+        for option in (c.NETLINK_CAP_ACK, c.NETLINK_EXT_ACK, c.NETLINK_GET_STRICT_CHK):
+            try:
+                raw.setsockopt(c.SOL_NETLINK, option, 1)
+            except OSError:  # before Linux 4.20; what the kernel does not filter the decoders do
+                continue
+        raw.bind((0, sum(1 << (group - 1) for group in groups)))
+        # Not settimeout: under it, Python waits for that long even where MSG_DONTWAIT says not to.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _PATIENCE, 0))
+        self.port: int = raw.getsockname()[0]
+        answerable = raw.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _REPLY
+        self._batch = max(1, min(_LARGEST_BATCH, answerable))
+        self._space = raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4
+        self._sequence = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll."""
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        """Close the socket; may be called twice."""
+        self._raw.close()
+
+    def sequence(self, count: int = 1) -> int:
+        """Reserve `count` sequence numbers and return the first."""
+        if self._sequence + count > 0xFFFFFFFF:
+            self._sequence = 0
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
+    def transact(self, requests: Sequence[bytes]) -> Mapping[int, Refusal]:
+        """Have the kernel carry out complete messages, in order; return the refusals by sequence number.
+
+        Raises:
+            KernelError: the kernel does not answer.
+        """
+        refusals: dict[int, Refusal] = {}
+        for batch in self._batches(requests):
+            found = self._send(batch)
+            if found is None:
+                for request in batch:
+                    refusals.update(self._send([request]) or {})
+            else:
+                refusals.update(found)
+        return refusals
+
+    def request(self, type: int, flags: int, body: bytes) -> Refusal | None:
+        """Have the kernel carry out one request; return its refusal, or None for success."""
+        sequence = self.sequence()
+        return self.transact([message(type, c.NLM_F_REQUEST | flags, sequence, body)]).get(sequence)
+
+    def get(self, type: int, body: bytes) -> bytes | Refusal:
+        """Return the body of the one object that a request asks for, or the refusal."""
+        answer: bytes | Refusal = Refusal(errno.ENOENT)
+        for reply in self._ask(message(type, c.NLM_F_REQUEST | c.NLM_F_ACK, self.sequence(), body)):
+            if reply.type == c.NLMSG_ERROR:
+                return refusal(reply) or answer
+            answer = reply.body
+        return answer
+
+    def dump(self, type: int, body: bytes) -> list[bytes]:
+        """Return the bodies of all objects that a dump asks for, as they stood together at one moment.
+
+        Raises:
+            KernelError: the kernel refuses, or its tables change faster than they can be read.
+        """
+        for _ in range(_ATTEMPTS):
+            bodies: list[bytes] = []
+            torn = False
+            try:
+                for reply in self._ask(message(type, c.NLM_F_REQUEST | c.NLM_F_DUMP, self.sequence(), body)):
+                    torn = torn or bool(reply.flags & c.NLM_F_DUMP_INTR)
+                    if reply.type in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                        _check(refusal(reply))
+                    else:
+                        bodies.append(reply.body)
+            except _RepliesLost:
+                continue
+            if not torn:
+                return bodies
+        raise KernelError(f"netlink dump {type}: torn {_ATTEMPTS} times by other writers: try again")
+
+    def notifications(self) -> Iterator[Message]:
+        """Yield what has arrived, without waiting.
+
+        Raises:
+            OSError: ENOBUFS: some were lost.
+        """
+        while True:
+            try:
+                data = self._raw.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            yield from messages(data)
+
+    def _batches(self, requests: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+        start = size = 0
+        for at, request in enumerate(requests):
+            if at - start == self._batch or size + len(request) > self._space:
+                yield requests[start:at]
+                start, size = at, 0
+            size += len(request)
+        if start < len(requests):
+            yield requests[start:]
+
+    def _send(self, batch: Sequence[bytes]) -> dict[int, Refusal] | None:
+        """Send one batch; return the refusals by sequence number, or None: some replies were lost."""
+        barrier = self.sequence()
+        stop = message(c.NLMSG_NOOP, c.NLM_F_REQUEST | c.NLM_F_ACK, barrier, b"")
+        self._write(b"".join((*batch, stop)))
+        refusals: dict[int, Refusal] = {}
+        try:
+            for reply in self._replies():
+                if reply.sequence == barrier:
+                    return refusals
+                refused = refusal(reply)
+                if refused is not None:
+                    refusals[reply.sequence] = refused
+        except _RepliesLost:
+            return None
+        raise AssertionError("unreachable: replies end by the barrier or by an exception")
+
+    def _ask(self, request: bytes) -> Iterator[Message]:
+        """Send one request that is answered by objects; yield the replies, the one that ends them included."""
+        self._write(request)
+        sequence = HEADER.unpack_from(request)[3]
+        for reply in self._replies():
+            if reply.sequence == sequence:
+                yield reply
+                if reply.type in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                    return
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._raw.send(data)
+        except OSError as error:
+            raise KernelError(f"netlink socket: {error.strerror}, sending {len(data)} octets") from error
+
+    def _replies(self) -> Iterator[Message]:
+        """Yield what arrives, for ever. Raises _RepliesLost after having thrown away what else is there."""
+        while True:
+            try:
+                data = self._raw.recv(_RECEIVE)
+            except BlockingIOError as error:
+                raise KernelError(f"the kernel did not answer on netlink within {_PATIENCE} s") from error
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"netlink socket: {error.strerror}") from error
+                self._discard()
+                raise _RepliesLost("netlink replies were lost: the receive buffer is too small") from error
+            yield from messages(data)
+
+    def _discard(self) -> None:
+        while True:
+            try:
+                self._raw.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+
+
+class _RepliesLost(KernelError):
+    """The receive buffer overflowed."""
+
+
+def _check(refused: Refusal | None) -> None:
+    # A dump of a table that does not exist yet is refused; it is as empty as one that does.
+    if refused is None or refused.errno == errno.ENOENT:
+        return
+    if refused.errno in (errno.EPERM, errno.EACCES):
+        raise PermissionRefused(f"reading the kernel's tables: {os.strerror(refused.errno)}: run as root")
+    raise KernelError(f"reading the kernel's tables: {refused.text or os.strerror(refused.errno)}")
+
+
+def _enlarge(raw: socket.socket, forced: int, polite: int) -> None:
+    """Make a buffer large: beyond the system's limit where that is permitted, else up to it."""
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, forced, _BUFFER)
+    except PermissionError:
+        raw.setsockopt(socket.SOL_SOCKET, polite, _BUFFER)

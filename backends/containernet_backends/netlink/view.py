@@ -1,0 +1,173 @@
+"""What we believe the kernel holds, against what it reports: does a difference concern us.
+
+Pure: messages in, yes or no out. The belief is what `read` last saw, then what `execute` was asked for since. A
+round of messages is folded to the last word about each key, and only that is compared. So our own work is no
+change, whatever intermediate states it passed and whatever the kernel says about its origin (links and fdb
+entries name none before Linux 6.2); a refused operation stays a difference as soon as anybody touches its
+key; and other people's routes, containers and learned neighbours pass without waking anyone.
+
+IPv4 routes leave without a word when their link goes down or loses its last address. So the links that
+our items stand on are watched, whoever's they are: their state, their MTU, their addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from containernet.items import FdbEntry, Item, Key, Link, Vxlan
+from containernet.plan import Delete, Operation
+
+from . import constants as c
+from .frames import Message
+from .ownership import PROTOCOL
+from .wire import (
+    LinkRecord,
+    decode_address,
+    decode_link,
+    decode_neighbour,
+    decode_route,
+    link_family,
+    neighbour_index,
+    neighbour_state,
+    route_protocol,
+)
+
+
+class View:
+    """The belief about one namespace. Not for use by two threads at a time.
+
+    Args:
+        address_protocol: whether this kernel keeps IFA_PROTO.
+    """
+
+    def __init__(self, *, address_protocol: bool) -> None:
+        self.address_protocol = address_protocol
+        self.links: dict[int, LinkRecord] = {}
+        self._names: dict[int, str] = {}
+        self._items: dict[Key, Item] = {}
+        self._stands_on: set[str] = set()
+        self._watched: set[str] = set()
+
+    def reset(self, links: Mapping[int, LinkRecord], items: Mapping[Key, Item]) -> None:
+        """Believe what has just been read, and nothing else."""
+        self.links = dict(links)
+        self._names = {index: record.name for index, record in links.items()}
+        self._items = dict(items)
+        self._stands_on = set(self._watched)
+        self._lean(items.values())
+
+    def expect(self, operations: Iterable[Operation]) -> None:
+        """Believe that the operations will have been carried out."""
+        for operation in operations:
+            item = operation.item
+            if isinstance(operation, Delete):
+                self._items.pop(item.key, None)
+            else:
+                self._items[item.key] = item
+        self._lean(operation.item for operation in operations if not isinstance(operation, Delete))
+
+    def watch(self, link: str) -> None:
+        """Take a link as one that matters, whatever stands on it."""
+        self._watched.add(link)
+        self._stands_on.add(link)
+
+    def _lean(self, items: Iterable[Item]) -> None:
+        for item in items:
+            self._stands_on.add(item.link)
+            if isinstance(item, Link) and isinstance(item.type, Vxlan):
+                self._stands_on.add(item.type.dev)
+
+    def differs(self, messages: Iterable[Message]) -> bool:
+        """Return whether the messages tell of a state of our items other than the believed one.
+
+        Raises:
+            Malformed: a message does not parse.
+        """
+        heard = _Round()
+        for message in messages:
+            match message.type:
+                case c.RTM_NEWLINK | c.RTM_DELLINK:
+                    self._hear_link(message, heard)
+                case c.RTM_NEWADDR | c.RTM_DELADDR:
+                    self._hear_address(message, heard)
+                case c.RTM_NEWNEIGH | c.RTM_DELNEIGH:
+                    self._hear_neighbour(message, heard)
+                case c.RTM_NEWROUTE | c.RTM_DELROUTE:
+                    self._hear_route(message, heard)
+        return heard.disturbed or any(self._contradicts(key, item) for key, item in heard.items.items())
+
+    def _contradicts(self, key: Key, item: Item | None) -> bool:
+        believed = self._items.get(key)
+        if isinstance(believed, Link) and isinstance(item, Link):
+            return not believed.matches(item)
+        return believed != item
+
+    def _hear_link(self, message: Message, heard: _Round) -> None:
+        record = decode_link(message.body)
+        gone = message.type == c.RTM_DELLINK
+        if link_family(message.body) == c.AF_BRIDGE:  # the bridge's own words: about the membership alone
+            heard.items["port", record.name] = None if gone else self._port(record)
+            return
+        before = self.links.pop(record.index, None)
+        if before is not None and before.name != record.name:
+            heard.items["link", before.name] = None
+        if not gone:
+            self.links[record.index] = record
+            self._names[record.index] = record.name
+        ours = record.ours and not gone
+        heard.items["link", record.name] = record.item(self._names) if ours else None
+        heard.items["port", record.name] = None if gone else self._port(record)
+        if record.name in self._stands_on and not ours and not self._is_believed(record.name):
+            heard.disturbed |= gone or before is None or (before.up, before.mtu) != (record.up, record.mtu)
+
+    def _is_believed(self, link: str) -> bool:
+        return ("link", link) in self._items
+
+    def _port(self, record: LinkRecord) -> Item | None:
+        bridge = self.links.get(record.master)
+        return record.port(self._names) if bridge is not None and bridge.ours else None
+
+    def _hear_address(self, message: Message, heard: _Round) -> None:
+        owned = decode_address(message.body, self._names)
+        if owned is None:
+            return
+        key = owned.item.key
+        ours = owned.protocol == PROTOCOL if self.address_protocol else self._is_believed(owned.item.link)
+        if ours or key in self._items:
+            heard.items[key] = owned.item if ours and message.type == c.RTM_NEWADDR else None
+        elif message.type == c.RTM_DELADDR and owned.item.link in self._stands_on:
+            heard.disturbed = True
+
+    def _hear_neighbour(self, message: Message, heard: _Round) -> None:
+        if self._names.get(neighbour_index(message.body)) not in self._stands_on:
+            return
+        owned = decode_neighbour(message.body, self._names)
+        if owned is None:
+            return
+        # An fdb entry has no owner: what is permanent on a device of ours is ours.
+        ours = (
+            self._is_believed(owned.item.link)
+            if isinstance(owned.item, FdbEntry)
+            else owned.protocol == PROTOCOL
+        )
+        stands = message.type == c.RTM_NEWNEIGH and neighbour_state(message.body) & c.NUD_PERMANENT
+        heard.items[owned.item.key] = owned.item if ours and stands else None
+
+    def _hear_route(self, message: Message, heard: _Round) -> None:
+        ours = route_protocol(message.body) == PROTOCOL
+        # Somebody else's route matters only where it took the place of one.
+        if not ours and not message.flags & c.NLM_F_REPLACE:
+            return
+        owned = decode_route(message.body, self._names)
+        if owned is not None:
+            heard.items[owned.item.key] = owned.item if ours and message.type == c.RTM_NEWROUTE else None
+
+
+@attrs.define
+class _Round:
+    """The last word about each key, None: not there; and whether something happened below our items."""
+
+    items: dict[Key, Item | None] = attrs.field(factory=dict)
+    disturbed: bool = False
