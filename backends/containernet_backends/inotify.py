@@ -19,6 +19,7 @@ import ctypes
 import math
 import os
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +32,7 @@ MASK = IN_ATTRIB | IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF
 FALLBACK_INTERVAL = 1.0  # seconds
 
 
-def _listen(path: Path) -> int:
+def listen(path: Path) -> int:
     """Return an inotify instance with one watch on the inode that `path` names; raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,15 +50,19 @@ class Watch:
     What happened since the last `wait` is not lost: the next one returns at once. So the order "wait, then
     look" misses nothing.
 
+    Args:
+        path: the file, which must be there.
+        listen: how to get an inotify instance that watches it; what raises OSError means that there is none.
+
     Raises:
         OSError: not even an eventfd is to be had (EMFILE).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, listen: Callable[[Path], int] = listen) -> None:
         self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify: int | None = None
         with suppress(OSError):
-            self._inotify = _listen(path)
+            self._inotify = listen(path)
         self._poll = select.poll()
         self._poll.register(self._alarm, select.POLLIN)
         if self._inotify is not None:

@@ -74,6 +74,7 @@ class Clock:
         self.time = 1000.0
 
     def __call__(self) -> float:
+        """Return the time, seconds."""
         return self.time
 
     def advance(self, seconds: float) -> None:

@@ -30,8 +30,11 @@ repeats after the reboot, and a node should find its old subnet again. The price
 machine writes a few times a minute.
 
 **The file** is the only copy. It is created whole, under another name, and linked into place, so that nobody
-ever opens half a store. When it is deleted or replaced under a running process, this is noticed before a
-write is called done: StoreUnavailable, and the next call works with what is there then.
+ever opens half a store. When it, its log (-wal) or the log's index (-shm) is deleted or replaced under a
+running process, two processes could go on in two files, and both give one subnet away; so each looks before and
+after a write whether the files are still those that it has open: StoreUnavailable, and the next call works with
+what is there then. A log that outlived its database is not replayed into a new one. A backup is restored
+without one: remove -wal and -shm with the file that they belong to.
 """
 
 from .store import SqliteStore

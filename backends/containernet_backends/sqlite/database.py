@@ -10,13 +10,14 @@ path are harmless.
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -108,7 +109,7 @@ class Database:
         self._path = place.path
         if not _exists(self._path):
             _create(self._path)
-        self._identity = self._identify()
+        self._identity = {self._path: _identify(self._path)}
         self._connection = self._connect()
         try:
             self._adopt()
@@ -157,6 +158,9 @@ class Database:
         with self.reading() as connection:
             _check_version(self._path, connection)
             known = self._boot(connection)
+            # SQLite deletes these when the last connection closes, so not before ours does.
+            for companion in _companions(self._path):
+                self._identity[companion] = self._present(companion)
         if known != self.place.boot():
             with self.writing() as connection:
                 self._begin_boot(connection)
@@ -202,20 +206,28 @@ class Database:
             os.utime(self._path)
         self._check_unmoved()
 
-    def _identify(self) -> tuple[int, int]:
-        try:
-            status = self._path.stat()
-        except OSError as error:
-            raise _refused(self._path, error) from error
-        return status.st_dev, status.st_ino
-
     def _check_unmoved(self) -> None:
-        # The connection keeps the old inode alive, so its number is not given to a new file meanwhile.
-        if not _exists(self._path) or self._identify() != self._identity:
-            raise StoreUnavailable(
-                f"{self._path}: the file was deleted or replaced while in use; what it held is gone with it, "
-                "try again to go on with the file that is there now or a new one"
-            )
+        """Refuse to go on with files that the next process to open the store would not find.
+
+        The connection keeps the old inodes alive, so their numbers are not given to new files meanwhile.
+        """
+        for path, identity in self._identity.items():
+            if self._present(path) != identity:
+                raise self._lost(path)
+
+    def _present(self, path: Path) -> tuple[int, int]:
+        if not _exists(path):
+            raise self._lost(path)
+        return _identify(path)
+
+    def _lost(self, path: Path) -> StoreUnavailable:
+        # Everybody must let go of the lost file before anybody can begin anew.
+        with suppress(OSError):
+            os.utime(self._path)
+        return StoreUnavailable(
+            f"{path}: the file was deleted or replaced while in use; what it held may be gone with it, "
+            "try again to go on with what is there now"
+        )
 
 
 def corrupt(path: Path, what: str) -> StoreCorrupt:
@@ -236,40 +248,60 @@ def _exists(path: Path) -> bool:
     return True
 
 
+def _identify(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _refused(path, error) from error
+    return status.st_dev, status.st_ino
+
+
+def _companions(path: Path) -> list[Path]:
+    """Return the write-ahead log and its index."""
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+
+
 def _create(path: Path) -> None:
-    """Make a whole, empty store beside `path` and link it there; somebody else may do the same."""
+    """Make a whole, empty store beside `path` and link it there, unless somebody else was faster."""
     try:
         with suppress(FileExistsError):
             path.parent.mkdir(mode=0o700)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            _link(_build(workshop / path.name), path)
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
+        with _locked(path.parent) as directory:
+            if _exists(path):
+                return
+            # A log that outlived its database would be replayed into the new one.
+            for orphan in _companions(path):
+                orphan.unlink(missing_ok=True)
+            _build(path)
+            os.fsync(directory)
     except OSError as error:
         raise _refused(path, error) from error
 
 
-def _build(draft: Path) -> Path:
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm inherit the mode
-    connection = sqlite3.connect(draft, isolation_level=None)
+@contextmanager
+def _locked(directory: Path) -> Iterator[int]:
+    """Keep other creators out: what one of them takes for an orphan could be the other's log."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        connection.executescript(SCHEMA)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _build(path: Path) -> None:
+    workshop = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        draft = workshop / "store"
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # -wal and -shm inherit the mode
+        with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.executescript(SCHEMA)
+        with suppress(FileExistsError):  # not by us: somebody has put a backup there this moment
+            os.link(draft, path)
     except sqlite3.Error as error:
         raise OSError(errno.EIO, f"cannot create the store ({error})") from error
     finally:
-        connection.close()
-    return draft
-
-
-def _link(draft: Path, path: Path) -> None:
-    with suppress(FileExistsError):  # another process was first; its store is as good as ours
-        os.link(draft, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def _check_version(path: Path, connection: sqlite3.Connection) -> None:
@@ -324,6 +356,7 @@ def _cannot_open(path: Path, error: sqlite3.Error) -> ContainernetError:
     """SQLite does not say why it could not open a file; find out."""
     if path.is_dir():
         return _refused(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
+    may = functools.partial(os.access, effective_ids=True)
+    if not may(path, os.R_OK | os.W_OK) or not may(path.parent, os.W_OK):
         return _refused(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     return StoreUnavailable(f"{path}: {error}")

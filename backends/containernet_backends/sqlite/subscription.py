@@ -79,6 +79,7 @@ class SqliteSubscription:
                 self._next_end = ledger.next_end(db)
         except BaseException:
             self._failed = True
+            self._database.close()  # now: a lost file that is held open stands in the way of a new one
             raise
 
     def _end_leases(self) -> None:
