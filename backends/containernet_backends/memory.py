@@ -26,6 +26,13 @@ from containernet.options import build
 
 from .leasing import Clock, boot_clock, check_claim, check_subnets, check_ttl, lost, taken
 
+_Range = tuple[int, int, int]
+
+
+def _ranges(subnets: Sequence[Prefix]) -> list[_Range]:
+    """Return family, first and last address of each subnet: a tenth of the price of comparing the objects."""
+    return [(each.version, int(each.network_address), int(each.broadcast_address)) for each in subnets]
+
 
 @attrs.define(kw_only=True, eq=False)
 class _Held:
@@ -36,9 +43,17 @@ class _Held:
     expires: float | None
     revision: str
     ended: bool = False
+    _ranges: Sequence[_Range] = attrs.field(init=False)
 
-    def overlaps(self, subnets: Sequence[Prefix]) -> bool:
-        return self.lease(0.0).overlaps(subnets)
+    def __attrs_post_init__(self) -> None:
+        self._ranges = _ranges(self.subnets)
+
+    def overlaps(self, ranges: Sequence[_Range]) -> bool:
+        return any(
+            mine[0] == other[0] and mine[1] <= other[2] and other[1] <= mine[2]
+            for mine in self._ranges
+            for other in ranges
+        )
 
     def lease(self, now: float) -> Lease:
         remaining = None if self.expires is None else self.expires - now
@@ -267,7 +282,8 @@ class MemoryStore:
         with self._memory.changed:
             memory = self._open()
             own = next((held for held in memory.held if node and held.node == node), None)
-            others = [held for held in memory.held if held is not own and held.overlaps(subnets)]
+            ranges = _ranges(subnets)
+            others = [held for held in memory.held if held is not own and held.overlaps(ranges)]
             for held in others:
                 if not held.ended:
                     raise taken(subnets, held.lease(memory.now()))

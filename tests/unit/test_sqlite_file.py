@@ -238,6 +238,13 @@ def test_damaged(path: Path, opened: Opened, damage: Callable[[Path], None]) -> 
     assert path.read_bytes() == before
 
 
+def test_orphaned_subnet(path: Path, opened: Opened) -> None:
+    """Subnets without their lease, which only an edit can leave, are damage as soon as somebody wants them."""
+    edit(path, "DELETE FROM leases WHERE node = 'a'")
+    with pytest.raises(StoreCorrupt, match="no such lease"):
+        opened(path).claim((ONE,), "b", 60)
+
+
 def test_versions(path: Path, opened: Opened) -> None:
     """A file of a later version is refused with both versions."""
     newer(path)

@@ -199,6 +199,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise _ours(self.place, error) from error
+        except UnicodeDecodeError as error:  # SQLite's own message quotes a damaged name
+            raise corrupt(self._path, str(error)) from error
 
     def _ring(self) -> None:
         """Wake every subscriber, and make sure that what was written was written into the file at `path`."""

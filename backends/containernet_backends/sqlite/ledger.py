@@ -17,6 +17,8 @@ from containernet.model import Lease, Prefix, Route
 from ..leasing import lost, taken
 from . import changes
 
+Row = tuple[str, int, float | None, str]
+
 
 def live(db: sqlite3.Connection, now: float) -> list[Lease]:
     """Return all leases that have not ended, and all reservations."""
@@ -75,8 +77,8 @@ def covering(db: sqlite3.Connection, route: Route) -> int | None:
     """Return the id of the lease, not ended, of the route's own node in which its prefix lies."""
     for lease, first, last in _touching(db, route.prefix):
         if first <= route.prefix.network_address.packed and route.prefix.broadcast_address.packed <= last:
-            row = db.execute("SELECT node, ended FROM leases WHERE id = ?", (lease,)).fetchone()
-            if route.node and row == (route.node, 0):
+            node, ended, *_ = _row(db, lease)
+            if route.node and route.node == node and not ended:
                 return lease
     return None
 
@@ -100,7 +102,7 @@ def _make_room(db: sqlite3.Connection, subnets: Sequence[Prefix], *, own: int | 
     """Remove ended leases that overlap `subnets`; raise LeaseTaken where a live one does that is not `own`."""
     in_the_way = {lease for subnet in subnets for lease, *_ in _touching(db, subnet)} - {own}
     for lease in sorted(in_the_way):
-        (ended,) = db.execute("SELECT ended FROM leases WHERE id = ?", (lease,)).fetchone()
+        _, ended, *_ = _row(db, lease)
         if not ended:
             raise taken(subnets, _lease(db, lease, now))
         _remove(db, lease)
@@ -146,9 +148,17 @@ def _revision() -> str:
     return secrets.token_hex(8)
 
 
+def _row(db: sqlite3.Connection, lease: int) -> Row:
+    row: Row | None = db.execute(
+        "SELECT node, ended, expires, revision FROM leases WHERE id = ?", (lease,)
+    ).fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError(f"there are subnets of lease {lease}, but no such lease")
+    return row
+
+
 def _lease(db: sqlite3.Connection, lease: int, now: float) -> Lease:
-    row = db.execute("SELECT node, expires, revision FROM leases WHERE id = ?", (lease,)).fetchone()
-    node, expires, revision = row
+    node, _, expires, revision = _row(db, lease)
     return Lease(
         subnets=_subnets(db, lease),
         node=node,
