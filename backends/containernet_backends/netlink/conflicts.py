@@ -6,14 +6,17 @@ address on a link of ours): take it. Anybody else's: leave it alone and say whos
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
 from socket import AF_INET, AF_INET6
 
 from containernet.items import FdbEntry, InterfaceAddress, KernelRoute, Key, Neighbour
-from containernet.plan import Operation
+from containernet.plan import Create, Delete, Operation, Replace
 
 from . import constants as c
 from .links import read_links
 from .ownership import PROTOCOL, protocol_name
+from .refusals import Refused
 from .socket import NetlinkSocket
 from .wire import (
     BatchedItem,
@@ -41,34 +44,47 @@ class Occupants:
         self._names = {index: record.name for index, record in self._links.items()}
         self._tables: dict[object, dict[Key, Owned]] = {}
 
-    def objection(self, operation: Operation) -> str:
-        """Return why what stands there must stay; empty: it may be replaced."""
+    def instead(self, operation: Operation) -> Sequence[Operation]:
+        """Return what to do instead of a refused creation. Raises Refused where nothing may be done."""
         item = operation.item
-        if isinstance(item, FdbEntry):
-            return ""  # on a device of ours all entries are ours, and no other device gets any
+        if isinstance(item, FdbEntry):  # on a device of ours all entries are ours, and no other device gets any
+            return (Replace(item, item),)
         assert isinstance(item, KernelRoute | Neighbour | InterfaceAddress)
         found = self._table(item).get(item.key)
-        if found is None:
-            return self._unseen(item)
-        if found.protocol == PROTOCOL or (isinstance(item, InterfaceAddress) and self._is_ours(item.link)):
-            return ""
-        return (
-            f"{found.item} exists already, proto {protocol_name(found.protocol)}: remove it or {_instead(item)}"
-        )
+        if found is not None and self._may_take(found):
+            return (Replace(item, item),)
+        if found is not None:
+            owner = protocol_name(found.protocol)
+            reason = f"{found.item} exists already, proto {owner}: remove it or {_way_out(item)}"
+            raise Refused(errno.EEXIST, reason)
+        return self._instead_of_unseen(item)
+
+    def _may_take(self, found: Owned) -> bool:
+        on_our_link = isinstance(found.item, InterfaceAddress) and self._is_ours(found.item.link)
+        return found.protocol == PROTOCOL or on_our_link
 
     def _is_ours(self, link: str) -> bool:
         return any(record.ours for record in self._links.values() if record.name == link)
 
-    def _unseen(self, item: KernelRoute | Neighbour | InterfaceAddress) -> str:
+    def _instead_of_unseen(self, item: KernelRoute | Neighbour | InterfaceAddress) -> Sequence[Operation]:
         match item:
-            case Neighbour():
-                return ""  # learned by the kernel
+            case Neighbour():  # learned by the kernel
+                return (Replace(item, item),)
             case KernelRoute():
                 where = f"`ip route show table {item.table}`"
-                return f"{item.destination} exists already, but not as a unicast route: {where}"
+                reason = f"{item.destination} exists already, but not as a unicast route: {where}"
+                raise Refused(errno.EEXIST, reason)
             case InterfaceAddress():
-                # IPv6 tells addresses of one link apart without their prefix lengths.
-                return f"{item.address.ip} is on {item.link} already with another prefix length: remove it"
+                # IPv6 tells the addresses of a link apart without their prefix lengths, so the other goes first
+                others = [
+                    found for found in self._table(item).values()
+                    if isinstance(found.item, InterfaceAddress)
+                    and (found.item.link, found.item.address.ip) == (item.link, item.address.ip)
+                ]  # fmt: skip
+                if not all(map(self._may_take, others)):
+                    reason = f"{item.address.ip} is on {item.link} with another prefix length: remove it"
+                    raise Refused(errno.EEXIST, reason)
+                return (*(Delete(found.item) for found in others), Create(item))
 
     def _table(self, item: KernelRoute | Neighbour | InterfaceAddress) -> dict[Key, Owned]:
         family = _FAMILY[_version(item)]
@@ -97,5 +113,5 @@ def _version(item: KernelRoute | Neighbour | InterfaceAddress) -> int:
     return (item.destination if isinstance(item, KernelRoute) else item.address).version
 
 
-def _instead(item: BatchedItem) -> str:
+def _way_out(item: BatchedItem) -> str:
     return "exclude it from the pool" if isinstance(item, KernelRoute) else "choose another address"

@@ -21,8 +21,8 @@ from typing import Self, TypeVar
 
 from containernet.contracts import Failure, Options, UnderlayLink
 from containernet.errors import ConfigError, KernelError, PermissionRefused
-from containernet.items import BridgePort, FdbEntry, Item, KernelRoute, Key, Link, Sysctl
-from containernet.plan import Create, Delete, Operation, Replace
+from containernet.items import BridgePort, FdbEntry, Item, KernelRoute, Key, Link, Sysctl, Vxlan
+from containernet.plan import Create, Delete, Operation
 
 from .conflicts import Occupants
 from .frames import Refusal
@@ -189,33 +189,26 @@ class NetlinkKernel:
                         self._sysctls[setting.name] = setting
                         self._enter(lambda: change_sysctl(operation))  # noqa: B023 - called before the next turn
             except Refused as refused:
-                failures.append(Failure(operation=operation, errno=refused.errno, reason=refused.reason))
+                failures.append(_failure(operation, refused))
         return failures
 
     def _batch(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> list[Failure]:
-        refusals = self._send(socket, operations)
-        occupants: Occupants | None = None
-        yielding: dict[int, Operation] = {}
         failures: dict[int, Failure] = {}
-        for at, refused in refusals.items():
+        instead: list[tuple[int, Operation]] = []
+        occupants: Occupants | None = None
+        for at, refused in self._send(socket, operations).items():
             operation = operations[at]
-            if isinstance(operation, Delete) and refused.errno in GONE:
+            if not (isinstance(operation, Create) and refused.errno == errno.EEXIST):
+                failures[at] = _failure(operation, refused)
                 continue
-            reason = ""
-            if isinstance(operation, Create) and refused.errno == errno.EEXIST:
-                occupants = occupants or Occupants(socket)
-                reason = occupants.objection(operation)
-                if not reason:
-                    yielding[at] = Replace(operation.item, operation.item)
-                    continue
-            reason = reason or explain(operation, refused)
-            failures[at] = Failure(operation=operation, errno=refused.errno, reason=reason)
-        places = list(yielding)
-        for nth, refused in self._send(socket, list(yielding.values())).items():
-            operation = operations[places[nth]]
-            failures[places[nth]] = Failure(
-                operation=operation, errno=refused.errno, reason=explain(operation, refused)
-            )
+            occupants = occupants or Occupants(socket)
+            try:
+                instead += [(at, other) for other in occupants.instead(operation)]
+            except Refused as objection:
+                failures[at] = _failure(operation, objection)
+        for nth, refused in self._send(socket, [other for _, other in instead]).items():
+            at = instead[nth][0]
+            failures[at] = _failure(operations[at], refused)
         return [failures[at] for at in sorted(failures)]
 
     def _send(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> dict[int, Refusal]:
@@ -230,8 +223,8 @@ class NetlinkKernel:
             if item.link not in links:
                 links[item.link] = find_link(socket, item.link)
             link = links[item.link]
-            if type(item) is FdbEntry and link is not None and not link.ours:
-                refusals[at] = Refusal(errno.EBUSY)
+            if type(item) is FdbEntry and link is not None and not (link.ours and link.kind == Vxlan.kind):
+                refusals[at] = Refusal(errno.EOPNOTSUPP if link.ours else errno.EBUSY)
             elif link is not None:
                 requests.append(encode(operation, link.index, first + at))
             elif type(item) is KernelRoute and type(operation) is Delete:
@@ -240,4 +233,13 @@ class NetlinkKernel:
                 refusals[at] = Refusal(errno.ENODEV)
         for sequence, refused in socket.transact(requests).items():
             refusals[sequence - first] = refused
-        return refusals
+        return {
+            at: refused
+            for at, refused in refusals.items()
+            if not (isinstance(operations[at], Delete) and refused.errno in GONE)
+        }
+
+
+def _failure(operation: Operation, refused: Refusal | Refused) -> Failure:
+    reason = refused.reason if isinstance(refused, Refused) else explain(operation, refused)
+    return Failure(operation=operation, errno=refused.errno, reason=reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from containernet.items import FdbEntry, IpTunnel, KernelRoute, Link, Sysctl
+from containernet.items import FdbEntry, IpTunnel, KernelRoute, Link, Sysctl, Veth, Vxlan
 from containernet.plan import Operation
 
 from .frames import Refusal
@@ -52,6 +52,8 @@ def _reason(operation: Operation, code: int) -> str:
             return f"/proc/sys/{item.name} does not take {item.value!r}"
         case errno.EBUSY if isinstance(item, FdbEntry):
             return f"link {item.link} is not ours: its forwarding table stays as it is"
+        case errno.EOPNOTSUPP if isinstance(item, FdbEntry):
+            return f"link {item.link} is not a vxlan device: only such a one knows destinations"
         case errno.ENODEV | errno.ENXIO:
             return f"there is no link {item.link}: it has to be made first"
         case errno.ENETDOWN:
@@ -59,15 +61,25 @@ def _reason(operation: Operation, code: int) -> str:
         case errno.ENETUNREACH | errno.EHOSTUNREACH | errno.EINVAL if (
             isinstance(item, KernelRoute) and item.gateway
         ):
-            return (
-                f"gateway {item.gateway} is not on link at {item.link}: add an address there, or route onlink"
-            )
+            return f"gateway {item.gateway} is not on link at {item.link}: add an address, or route onlink"
         case errno.ERANGE | errno.EINVAL if isinstance(item, Link):
             return f"{item.name} does not take mtu {item.mtu}{f' and address {item.mac}' if item.mac else ''}"
         case errno.EEXIST if isinstance(item, Link):
-            shared = f"local {item.type.local}" if isinstance(item.type, IpTunnel) else "the same VNI and port"
-            return f"another device has {shared}: `ip -d link` shows it; delete it or choose other values"
+            return _taken(item)
         case errno.ENOSPC | errno.ENOMEM | errno.ENOBUFS:
             return f"{os.strerror(code)}: a table of the kernel is full (net.ipv6.route.max_size, memory)"
         case _:
             return os.strerror(code)
+
+
+def _taken(link: Link) -> str:
+    match link.type:
+        case Veth(peer=peer, peer_netns=netns):
+            return f"the far end's name {peer} is taken in {netns or 'this namespace'}: remove what has it"
+        case IpTunnel(local=local):
+            shared = f"local {local}"
+        case Vxlan(vni=vni, port=port):
+            shared = f"VNI {vni} at port {port}"
+        case _:
+            return f"the name {link.name} is taken"
+    return f"another device has {shared}: `ip -d link` shows it; delete it or choose other values"
