@@ -3,7 +3,7 @@
 A store's word is input, not truth. Each route is judged once, here, for all stores:
 
 - its prefix must be a subnet that the network's pool could give to a node, and must not overlap our own;
-- its next hop must be a unicast address of the prefix's family, and not one of ours.
+- its next hop must be a unicast address of the prefix's family, outside the pool, and not one of ours.
 
 What fails is kept beside the routes with its reason, so that it can be shown, and judged again when our own
 subnets change. A refusal removes the route that stood for the same prefix, since the announcer took that one
@@ -63,6 +63,9 @@ def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
         return f"next hop {hop} is not a unicast address of a host"
     if any(hop == own.ip for own in node.addresses):
         return f"next hop {hop} is this node itself"
+    if hop in pool.prefix:
+        # The way to it could only be another route of ours: a tunnel through itself, until the TTL ends it.
+        return f"next hop {hop} lies in the pool {pool.prefix}, so it is a container's and not a host's"
     return None
 
 
@@ -130,5 +133,7 @@ class Rib:
         return [Change(old=old, new=route)]
 
     def _is_own(self, route: Route) -> bool:
-        # What we announced ourselves, now or under a lease that we no longer hold, comes back from every store.
-        return route.node == self._node.name and route.next_hop in {own.ip for own in self._node.addresses}
+        # What we announced ourselves, now or under a lease that we no longer hold, comes back from every store;
+        # from one that carries no names, without ours.
+        ours = any(route.next_hop == own.ip for own in self._node.addresses)
+        return ours and route.node in {"", self._node.name}
