@@ -78,7 +78,9 @@ class Desired(Mapping[Key, Item]):
                 self._single[key] = self._shared.pop(key).pop()
 
     def _settle(self, key: Key) -> Item | None:
-        owner = self._single.get(key) or min(self._shared.get(key, ()), default=None)
+        owner = self._single.get(key)
+        if owner is None:
+            owner = min(self._shared.get(key, ()), default=None)
         if owner is None:
             self._effective.pop(key, None)
             return None
