@@ -30,7 +30,7 @@ class Rendering:
 
 
 def with_subnets(node: Node, subnets: tuple[Prefix, ...], *, network: NetworkConfig, remote: Dataplane) -> Node:
-    """Return the node as it is when it holds `subnets`: with the overhead that its containers leave room for."""
+    """Return the node as it is with `subnets` held, and with the overhead that containers leave room for."""
     overhead = max(remote.overhead(pool.version) for pool in network.pools)
     return attrs.evolve(node, subnets=subnets, overhead=overhead)
 
@@ -48,6 +48,24 @@ def own_routes(node: Node, remote: Dataplane) -> tuple[Route, ...]:
         for subnet in node.subnets
         if (address := node.address(subnet.version)) is not None
     )
+
+
+def peer_items(node: Node, route: Route, *, remote: Dataplane) -> tuple[Item, ...]:
+    """Return what it takes to reach one peer.
+
+    Raises:
+        RouteRefused: this peer cannot be reached this way; also where the dataplane stumbles over what the peer
+            has announced: the word of one host must not end the agents of all others.
+    """
+    try:
+        return tuple(remote.peer(node, route))
+    except RouteRefused:
+        raise
+    except Exception as error:
+        raise RouteRefused(
+            f"{type(remote).__name__} cannot render {route.prefix} ({route.node or route.next_hop}): "
+            f"{type(error).__name__}: {error}; this is a fault of the dataplane, or of what that host announces"
+        ) from error
 
 
 def render(
@@ -73,7 +91,7 @@ def render(
     desired.put(("host",), (*local.host(node), *remote.host(node)))
     for route in routes:
         try:
-            desired.put(("route", str(route.prefix)), remote.peer(node, route))
+            desired.put(("route", str(route.prefix)), peer_items(node, route, remote=remote))
         except RouteRefused as refusal:
             refused[route.prefix] = str(refusal)
     for endpoint in endpoints:
