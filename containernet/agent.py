@@ -17,13 +17,14 @@ The rules that the agent keeps:
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
 import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,14 +35,21 @@ from . import remembered
 from .addresses import AddressBook
 from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Subscription
 from .endpoints import Endpoints
-from .errors import ContainernetError, KernelError, RouteRefused, StoreUnavailable
+from .errors import (
+    ContainernetError,
+    DaemonUnavailable,
+    KernelError,
+    PermissionRefused,
+    RouteRefused,
+    StoreError,
+)
 from .events import Announced, Event, Snapshot, Withdrawn
 from .items import Item
 from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
-from .model import Endpoint, NetworkConfig, Node, Prefix, Route
+from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .plan import Operation
 from .reconciler import Reconciler
-from .rendering import own_routes, with_subnets
+from .rendering import own_routes, peer_items, with_subnets
 from .rib import Change, Rib
 from .status import Status
 
@@ -51,6 +59,7 @@ _Result = TypeVar("_Result")
 
 AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
 PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
+CALL_TIMEOUT = 60.0  # seconds that a caller waits for its turn
 SAVE_DELAY = 1.0  # seconds in which changes of the view are gathered into one write to disk
 
 
@@ -126,10 +135,13 @@ class Agent:
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._drifted = threading.Event()
+        self._ended = threading.Event()
+        self._thread = 0
 
         self._remembered = self._load()
         self._rib = Rib(network, self._node, store=store)
         self._reconciler = Reconciler(kernel)
+        self._reconciler.prune = False  # until the route store has told everything
         self._endpoints = Endpoints(self._reconciler, local=local, addresses=addresses)
         self._keeper = Keeper(
             leases=leases,
@@ -145,6 +157,7 @@ class Agent:
         self._refused: dict[Prefix, str] = {}
         self._lease_until: float | None = None
         self._lease_lost = ""
+        self._asked_to_announce = False
         self._announced = False
         self._synced = False
         self._lease_trouble = ""
@@ -159,6 +172,7 @@ class Agent:
         self._retries = 0
         self._repairs = 0
         self._has_read = False
+        self._view_is_new = True  # so what a read finds is not what somebody else has done
         self._last_read = self._audit_at = self._started
         self._subscription: Subscription | None = None
 
@@ -169,14 +183,15 @@ class Agent:
 
         Raises:
             ConfigError: a name that cannot be one.
-            ContainernetError: the node has no subnet yet.
-            AddressesExhausted, KernelError: with the reason; nothing is left behind.
+            AddressesExhausted, KernelError: with the reason; nothing is left behind. Also where the node has no
+                subnet yet.
+            DaemonUnavailable: the agent has stopped, or did not get to it in time; then it never will.
         """
         return self._call(lambda: self._attach(container, netns, interface))
 
     def detach(self, container: str, *, interface: str = "eth0") -> bool:
         """Take the interface away and free its addresses; False: there was none."""
-        return self._call(lambda: self._endpoints.detach(container, interface))
+        return self._call(lambda: self._detach(container, interface))
 
     @property
     def node(self) -> Node:
@@ -193,9 +208,16 @@ class Agent:
         self._inbox.put(_Drift())
 
     def _call(self, function: Callable[[], _Result]) -> _Result:
+        if threading.get_ident() == self._thread:
+            return function()  # from `when_ready`: nobody else would answer
         answer: Future[_Result] = Future()
         self._inbox.put(_Call(function=function, answer=answer))
-        return answer.result(timeout=60)
+        if self._ended.is_set():
+            self._drain()
+        concurrent.futures.wait([answer], timeout=CALL_TIMEOUT)
+        if answer.cancel():
+            raise DaemonUnavailable(f"the agent did not get to it within {CALL_TIMEOUT:.0f} s; ask its log why")
+        return answer.result()
 
     # The loop.
 
@@ -209,8 +231,9 @@ class Agent:
         Raises:
             ConfigError: the node cannot take part in this network.
             PermissionRefused: this process may not program the kernel.
-            StoreError: with `leave`, the subnet could not be given back.
+            StoreError, KernelError, StateError: with `leave`, something could not be given back; the rest was.
         """
+        self._thread = threading.get_ident()
         self._endpoints.restore()
         self._follow(self._rib.apply(Snapshot(routes=self._remembered.routes), now=time.time()))
         pumps = [
@@ -224,7 +247,7 @@ class Agent:
             waiting = True
             while not self._stop.is_set():
                 self._turn()
-                if waiting and self._status().ready:
+                if waiting and self._reconciler.settled and self._announced and self._status().ready:
                     waiting = False
                     log.info("ready: %s", _words(self._node.subnets))
                     when_ready()
@@ -278,9 +301,11 @@ class Agent:
                 log.error("lease lost, asking for the same subnets again: %s", reason)
             case StoreFailed(error=error):
                 self._lease_trouble = str(error)
-                log.warning("store: %s", error)
+                log.warning("store: %s", error, exc_info=error.__cause__ if type(error) is StoreError else None)
             case Told(routes=routes):
-                self._announced = bool(routes)
+                self._lease_trouble = ""  # whatever it was, everything that was due has been done since
+                told = {route.prefix for route in routes}
+                self._announced = bool(told) and told.issuperset(self._node.subnets)
 
     # Routes.
 
@@ -290,8 +315,7 @@ class Agent:
             case Snapshot(routes=routes):
                 heard = {route.prefix for route in routes if route.node == self._node.name}
                 missing = self._announced and not set(self._node.subnets) <= heard
-                self._synced = True
-                self._route_trouble = ""
+                self._sync()
             case Withdrawn(prefix=prefix):
                 missing = self._announced and prefix in self._node.subnets
             case Announced(route=route):
@@ -301,8 +325,17 @@ class Agent:
                 log.warning("record of the route store set aside: %s: %s", event.key, event.reason)
         if missing:
             log.error("our own announcement is gone from the route store; announcing again")
+            self._announced = False
             self._keeper.check()
         self._follow(self._rib.apply(event, now=now))
+
+    def _sync(self) -> None:
+        self._route_trouble = ""
+        if not self._synced:
+            # From here on the view is whole, so what is in the kernel and not in it is stale.
+            self._synced = self._reconciler.prune = True
+            self._view_is_new = True
+            self._read_at = boottime()
 
     def _follow(self, changes: list[Change]) -> None:
         for change in changes:
@@ -316,8 +349,9 @@ class Agent:
     def _render(self, route: Route | None) -> tuple[Item, ...]:
         if route is None:
             return ()
+        self._refused.pop(route.prefix, None)
         try:
-            return tuple(self._remote.peer(self._node, route))
+            return peer_items(self._node, route, remote=self._remote)
         except RouteRefused as refusal:
             self._refused[route.prefix] = str(refusal)
             log.warning("%s", refusal)
@@ -332,7 +366,7 @@ class Agent:
         node = attrs.evolve(self._node, subnets=subnets)
         items = (*self._local.host(node), *self._remote.host(node))
         self._node = node
-        self._announced = False
+        self._asked_to_announce = self._announced = False
         self._reconciler.want(("host",), items)
         self._follow(self._rib.judge_again(node, now=time.time()))
         for route in self._rib.believed():
@@ -344,60 +378,74 @@ class Agent:
         patient = now < self._give_up_waiting and not (self._route_trouble and self._lease_trouble)
         if not self._synced and patient:
             return
-        if not self._node.subnets and self._remembered.subnets and not patient:
-            log.warning("no store answers; going on with what was remembered")
-            self._take_subnets(self._remembered.subnets)
+        if not self._node.subnets and not patient and (subnets := self._still_ours()):
+            log.warning("no lease yet; going on with what was remembered: %s", _words(subnets))
+            self._take_subnets(subnets)
         if self._node.subnets:
             self._may_program = True
             self._read_at = now
         else:
             self._give_up_waiting = now + PATIENCE
 
+    def _still_ours(self) -> tuple[Prefix, ...]:
+        """Return the subnets that are remembered, unless somebody else is known to live in them."""
+        remembered = self._remembered.subnets
+        taken = any(overlaps(route.prefix, own) for route in self._rib.believed() for own in remembered)
+        return () if taken else remembered
+
     def _program(self, now: float) -> None:
         try:
             if now >= self._read_at:
                 self._read_everything(now)
+            elif self._has_read:
+                self._log_failures(self._reconciler.apply())
             else:
-                self._log_failures(self._reconciler.apply(prune=self._synced))
-        except KernelError as error:
+                return  # nothing is known of the kernel, and the next attempt to read it is on its way
+        except (KernelError, PermissionRefused) as error:
+            if isinstance(error, PermissionRefused) and not self._has_read:
+                raise
             self._kernel_trouble = str(error)
             self._retry(now)
             log.error("kernel: %s", error)
             return
         self._kernel_trouble = ""
-        if self._reconciler.failures and now + self._retry_delay() < self._read_at:
+        if self._has_failures() and now + self._retry_delay() < self._read_at:
             self._retry(now)
-        if not self._announced and not self._host_failures():
-            self._announced = True
+        if not self._asked_to_announce and not self._host_failures():
+            self._asked_to_announce = True
             self._keeper.announce(own_routes(self._node, self._remote))
 
     def _read_everything(self, now: float) -> None:
         audit = now >= self._audit_at
-        first = not self._has_read
+        due = self._reconciler.due
         self._reconciler.refresh()
         self._endpoints.collect_gone()
-        operations = self._reconciler.apply(prune=self._synced)
-        for failure in self._endpoints.finish(None if audit else operations):
-            log.error("kernel refused: %s", failure)
+        operations = self._reconciler.apply()
+        self._endpoints.finish(None if audit else operations)
         self._log_failures(operations)
-        repaired = bool(operations) and not first
+        unasked = due | self._reconciler.failures.keys()
+        repaired = [] if self._view_is_new else [each for each in operations if each.item.key not in unasked]
         if repaired:
-            self._repairs += len(operations)
-            log.warning("repaired: %s", _some(operations))
+            self._repairs += len(repaired)
+            log.warning("repaired: %s", _some(repaired))
         # Somebody who fights with us must not make us spin: every repair in a row doubles the pause.
         self._drift_gap = min(0.4, max(0.02, self._drift_gap * 2)) if repaired else 0.0
         self._has_read = True
+        self._view_is_new = False
         self._last_read = now
         if audit:
             self._audit_at = now + self._audit * random.uniform(0.8, 1.2)
         self._read_at = self._audit_at
-        if not self._reconciler.failures:
+        if not self._has_failures():
             self._retries = 0
 
-    def _log_failures(self, operations: tuple[Operation, ...]) -> None:
+    def _has_failures(self) -> bool:
+        return bool(self._reconciler.failures or self._endpoints.failures())
+
+    def _log_failures(self, operations: Sequence[Operation]) -> None:
         if not operations:
             return
-        for failure in list(self._reconciler.failures.values())[:5]:
+        for failure in [*self._reconciler.failures.values(), *self._endpoints.failures()][:5]:
             log.error("kernel refused: %s", failure)
 
     def _retry_delay(self) -> float:
@@ -414,12 +462,17 @@ class Agent:
     # Containers.
 
     def _attach(self, container: str, netns: str, interface: str) -> Endpoint:
-        if not self._may_program:
+        if not self._has_read:
             raise KernelError(
-                f"node {self._node.name} holds no subnet yet: "
-                f"{self._lease_trouble or 'the claim is under way'}; ask `containernet status`"
+                f"node {self._node.name} is not programmed yet: "
+                f"{'; '.join(self._status().reasons)}; try again, or ask `containernet status`"
             )
         return self._endpoints.attach(container, netns, interface)
+
+    def _detach(self, container: str, interface: str) -> bool:
+        # Before the first read nothing may be executed; what nobody wants goes when everything is known.
+        detach = self._endpoints.detach if self._has_read else self._endpoints.forget
+        return detach(container, interface)
 
     # What is remembered.
 
@@ -460,10 +513,9 @@ class Agent:
         while not self._stop.is_set():
             try:
                 subscription = self._routes.subscribe()
-            except ContainernetError as error:
+            except Exception as error:
                 attempts += 1
-                self._inbox.put(_RoutesAway(error=error))
-                self._stop.wait(_pause(attempts))
+                self._lose_routes(error, attempts)
                 continue
             self._subscription = subscription
             try:
@@ -472,12 +524,20 @@ class Agent:
                     attempts = 0
                     if event is not None:
                         self._inbox.put(_Heard(event=event))
-            except ContainernetError as error:
+            except Exception as error:
                 attempts += 1
-                self._inbox.put(_RoutesAway(error=error))
-                self._stop.wait(_pause(attempts))
+                self._lose_routes(error, attempts)
             finally:
-                subscription.close()
+                with contextlib.suppress(Exception):  # it is gone already, or was never quite there
+                    subscription.close()
+
+    def _lose_routes(self, error: Exception, attempts: int) -> None:
+        # Whatever it was: without its thread the agent would be deaf, and would not know it.
+        if not isinstance(error, ContainernetError):
+            log.error("the route store failed in a way that nobody foresaw", exc_info=error)
+            error = StoreError(f"the route store failed: {type(error).__name__}: {error}")
+        self._inbox.put(_RoutesAway(error=error))
+        self._stop.wait(_pause(attempts))
 
     def _pump_kernel(self) -> None:
         while not self._stop.is_set():
@@ -496,33 +556,40 @@ class Agent:
     def _end(self, pumps: list[threading.Thread], *, leave: bool) -> None:
         if self._subscription is not None:
             self._subscription.close()
-        trouble: ContainernetError | None = None
-        try:
-            self._keeper.stop(leave=leave, timeout=10.0)
-        except ContainernetError as error:
-            trouble = error
+        troubles = _tried(lambda: self._keeper.stop(leave=leave, timeout=10.0))
         if leave:
-            self._endpoints.forget_all()
-            for owner in self._reconciler.desired.owners():
-                self._reconciler.want(owner, ())
-            self._reconciler.refresh()
-            self._reconciler.apply()
-            self._state.unlink(missing_ok=True)
+            # Each step by itself: what one cannot give back is no reason to keep the rest.
+            troubles += _tried(self._endpoints.forget_all)
+            troubles += _tried(self._clean_kernel)
+            troubles += _tried(lambda: self._state.unlink(missing_ok=True))
         elif self._save_at is not None:
             self._save()
         self._kernel.close()
         for pump in pumps:
             pump.join(timeout=5.0)
+        self._ended.set()
+        self._thread = 0
         self._drain()
-        if trouble is not None:
-            raise trouble
+        if troubles:
+            raise troubles[0]
+
+    def _clean_kernel(self) -> None:
+        for owner in self._reconciler.desired.owners():
+            self._reconciler.want(owner, ())
+        self._reconciler.prune = True
+        self._reconciler.refresh()
+        self._reconciler.apply()
+        for failure in self._reconciler.failures.values():
+            raise KernelError(
+                f"{len(self._reconciler.failures)} items are left in the kernel, first: {failure}"
+            )
 
     def _drain(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 message = self._inbox.get_nowait()
-                if isinstance(message, _Call):
-                    message.answer.set_exception(StoreUnavailable("the daemon is stopping"))
+                if isinstance(message, _Call) and message.answer.set_running_or_notify_cancel():
+                    message.answer.set_exception(DaemonUnavailable("the agent has stopped; start it again"))
 
     def _status(self) -> Status:
         now = boottime()
@@ -533,29 +600,42 @@ class Agent:
             synced=self._synced,
             announced=self._announced,
             programming=self._may_program,
-            settled=self._reconciler.settled,
+            settled=self._reconciler.settled and not self._endpoints.failures(),
             desired=len(self._reconciler.desired),
             programmed=len(self._reconciler.programmed),
             routes=tuple(self._rib.routes.values()),
             refused={str(prefix): reason for prefix, reason in self._refused.items()}
             | {str(prefix): reason for prefix, (_route, reason) in self._rib.refused.items()},
             quarantined={record.key: record.reason for record in self._rib.quarantined.values()},
-            failures=tuple(str(failure) for failure in self._reconciler.failures.values()),
+            failures=(
+                *(str(failure) for failure in self._reconciler.failures.values()),
+                *(str(failure) for failure in self._endpoints.failures()),
+            ),
             endpoints=self._endpoints.all(),
             gone=self._endpoints.gone(),
             stranded=self._endpoints.stranded(),
             repairs=self._repairs,
-            lease_trouble=self._lease_lost or self._lease_trouble,
+            lease_trouble="; ".join(filter(None, (self._lease_lost, self._lease_trouble))),
             route_trouble=self._route_trouble,
             kernel_trouble=self._kernel_trouble,
         )
 
 
 def _answer(function: Callable[[], Any], answer: Future[Any]) -> None:
+    if not answer.set_running_or_notify_cancel():
+        return  # the caller has gone
     try:
         answer.set_result(function())
     except Exception as error:
         answer.set_exception(error)
+
+
+def _tried(step: Callable[[], None]) -> list[Exception]:
+    try:
+        step()
+    except (ContainernetError, OSError) as error:
+        return [error]
+    return []
 
 
 def _pause(attempts: int) -> float:
@@ -566,6 +646,6 @@ def _words(subnets: tuple[Prefix, ...]) -> str:
     return " and ".join(map(str, subnets))
 
 
-def _some(operations: tuple[Operation, ...]) -> str:
+def _some(operations: Sequence[Operation]) -> str:
     shown = ", ".join(map(str, operations[:3]))
     return shown if len(operations) <= 3 else f"{shown} and {len(operations) - 3} more"

@@ -10,12 +10,13 @@ Runs on the agent's thread.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 from .addresses import AddressBook
 from .contracts import EntersNamespaces, Failure, Kernel, LocalDelivery
-from .errors import ConfigError, ContainernetError, KernelError
+from .errors import ConfigError, KernelError, PermissionRefused
 from .items import Item, Key, Link, by_key
 from .model import Endpoint, Node, contains
 from .plan import Create, Operation, plan
@@ -48,6 +49,7 @@ class Endpoints:
         self._node = node
         self._held: dict[Name, Endpoint] = {}
         self._gone: set[Name] = set()
+        self._failed: dict[Name, list[Failure]] = {}
 
     def restore(self) -> None:
         """Take up what the address book remembers."""
@@ -71,6 +73,10 @@ class Endpoints:
         """Return the endpoints whose addresses are not this node's to give any more."""
         return tuple(endpoint for endpoint in self._held.values() if not self._belongs(endpoint))
 
+    def failures(self) -> tuple[Failure, ...]:
+        """Return what was refused inside of containers, and has not been done since."""
+        return tuple(failure for failures in self._failed.values() for failure in failures)
+
     def attach(self, container: str, netns: str, interface: str = "eth0") -> Endpoint:
         """Make the interface, or make sure of it.
 
@@ -82,38 +88,50 @@ class Endpoints:
         with closing(self._inside(netns)):
             pass  # a namespace that cannot be entered fails here, before anything is done
         before = self._held.get((container, interface))
-        if before is not None and before.netns != netns:
-            self._let_go(before)  # the cable to the namespace that it had
         addresses = self._addresses.assign(container, interface, self._node.subnets, netns=netns)
         endpoint = Endpoint(container=container, netns=netns, interface=interface, addresses=addresses)
+        self._held[_name(endpoint)] = endpoint
+        self._gone.discard(_name(endpoint))
         try:
             if before is not None:
                 self._reconciler.refresh()
-            if self._set_up(endpoint) and before is not None:
+                if before.netns != netns:
+                    self._let_go(before)  # the cable to the namespace that it had
+            failures = self._set_up(endpoint)
+            if failures and before is not None:
                 self._let_go(endpoint)  # its cable ends in a namespace that had this path earlier
-            if failures := self._set_up(endpoint):
+                failures = self._set_up(endpoint)
+            if failures:
                 raise KernelError(f"cannot attach {container}: {'; '.join(map(str, failures))}")
-        except ContainernetError:
+        except Exception:
             if before is None:
-                self.detach(container, interface)
+                self._take_back(endpoint)
             raise
-        self._held[_name(endpoint)] = endpoint
-        self._gone.discard(_name(endpoint))
         return endpoint
 
     def detach(self, container: str, interface: str = "eth0") -> bool:
-        """Take the interface away and free its addresses; False: there was none. May be called twice."""
+        """Take the interface away and free its addresses; False: there was none. May be called twice.
+
+        Raises:
+            KernelError: the kernel cannot be programmed now, and the addresses stay held; call it again.
+        """
         self._reconciler.want(_owner((container, interface)), ())
         self._reconciler.apply()
-        self._held.pop((container, interface), None)
-        self._gone.discard((container, interface))
+        return self.forget(container, interface)
+
+    def forget(self, container: str, interface: str = "eth0") -> bool:
+        """Free the addresses of an interface and want it no more, executing nothing; False: there was none."""
+        name = (container, interface)
+        self._reconciler.want(_owner(name), ())
+        self._held.pop(name, None)
+        self._failed.pop(name, None)
+        self._gone.discard(name)
         return self._addresses.release(container, interface)
 
     def forget_all(self) -> None:
-        """Free the addresses of all endpoints; their interfaces go with the node's items."""
+        """Free the addresses of all endpoints and want none of them any more, executing nothing."""
         for container, interface in list(self._held):
-            self._addresses.release(container, interface)
-        self._held.clear()
+            self.forget(container, interface)
 
     def collect_gone(self) -> None:
         """After a full read: let go of the endpoints whose interface died with its namespace."""
@@ -124,23 +142,24 @@ class Endpoints:
                 continue
             try:
                 self._inside(endpoint.netns).close()
-            except KernelError:
+            except (KernelError, PermissionRefused):
                 self._gone.add(_name(endpoint))
                 self._want(endpoint)
 
-    def finish(self, operations: Iterable[Operation] | None) -> list[Failure]:
-        """Set up the inside of every endpoint whose cable was just made; None: look into all of them."""
+    def finish(self, operations: Iterable[Operation] | None) -> None:
+        """Set up the inside of every endpoint whose cable was just made, or whose inside failed before.
+
+        Args:
+            operations: what was just executed; None: look into every container.
+        """
         made = {each.item.key for each in operations or () if isinstance(each, Create)}
-        failures: list[Failure] = []
         for endpoint in self._held.values():
-            wanted = self._wanted(endpoint)
-            if wanted and (operations is None or made & wanted.keys()):
-                try:
-                    failures += self._set_up_inside(endpoint)
-                except KernelError:
-                    self._gone.add(_name(endpoint))
-                    self._want(endpoint)
-        return failures
+            name, wanted = _name(endpoint), self._wanted(endpoint)
+            if wanted and (operations is None or name in self._failed or made & wanted.keys()):
+                # A cable whose end cannot be looked at stays: it may be a living container's, entered by
+                # another path. With its namespace it goes by itself, and that is heard.
+                with contextlib.suppress(KernelError, PermissionRefused):
+                    self._set_up_inside(endpoint)
 
     def _set_up(self, endpoint: Endpoint) -> list[Failure]:
         assert self._node is not None
@@ -160,7 +179,17 @@ class Endpoints:
                 for key, item in inside.read().items()
                 if item.link == endpoint.interface and not isinstance(item, Link)
             }
-            return list(inside.execute(plan(desired, actual)))
+            failures = list(inside.execute(plan(desired, actual)))
+        self._failed.pop(_name(endpoint), None)
+        if failures:
+            self._failed[_name(endpoint)] = failures
+        return failures
+
+    def _take_back(self, endpoint: Endpoint) -> None:
+        # What cannot be deleted now is wanted by nobody, and goes with the next full read.
+        with contextlib.suppress(KernelError, PermissionRefused):
+            self._let_go(endpoint)
+        self.forget(*_name(endpoint))
 
     def _let_go(self, endpoint: Endpoint) -> None:
         self._reconciler.want(_owner(_name(endpoint)), ())
@@ -176,10 +205,7 @@ class Endpoints:
         return self._reconciler.desired.of(_owner(_name(endpoint)))
 
     def _belongs(self, endpoint: Endpoint) -> bool:
-        subnets = self._node.subnets if self._node is not None else ()
-        return all(
-            any(contains(subnet, address.network) for subnet in subnets) for address in endpoint.addresses
-        )
+        return self._node is not None and belongs(endpoint, self._node)
 
     def _inside(self, netns: str) -> Kernel:
         kernel = self._reconciler.kernel
@@ -189,6 +215,13 @@ class Endpoints:
                 "cannot attach containers"
             )
         return kernel.inside(netns)
+
+
+def belongs(endpoint: Endpoint, node: Node) -> bool:
+    """Return whether every address of `endpoint` lies in what `node` holds."""
+    return all(
+        any(contains(subnet, address.network) for subnet in node.subnets) for address in endpoint.addresses
+    )
 
 
 def _name(endpoint: Endpoint) -> Name:

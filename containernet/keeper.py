@@ -5,21 +5,26 @@ block on a store is made here, and the agent hears the outcome as a message.
 
 A lease is renewed after a third of its time. Its end is reckoned from before the request was sent, on a clock
 that goes on in suspend, so the node never believes longer than the store does. When the lease is lost, the same
-subnets are asked for again first: containers have addresses in them.
+subnets are asked for again first: containers have addresses in them. Should others be had, what was announced
+for the old ones is withdrawn: a route store that knows no leases would keep it for ever.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from .allocation import claim_subnet
 from .contracts import ConfiguresNetwork, LeaseStore, RouteStore
-from .errors import ConfigError, ContainernetError, LeaseLost
+from .errors import ConfigError, ContainernetError, LeaseLost, StoreError, StoreUnavailable
 from .model import Lease, NetworkConfig, Prefix, Route
+
+LONGEST_SLEEP = 10.0  # seconds; a thread's sleep stands still in suspend, and a lease does not
+NOW = -math.inf  # on any clock
 
 
 @attrs.frozen(kw_only=True)
@@ -62,9 +67,12 @@ def agree(store: LeaseStore, network: NetworkConfig | None) -> NetworkConfig:
         StoreUnavailable: the store does not answer.
     """
     if network is not None and isinstance(store, ConfiguresNetwork):
-        stored: NetworkConfig | None = store.configure(network)
-    else:
-        stored = store.network()
+        return agreed(store.configure(network), network)
+    return agreed(store.network(), network)
+
+
+def agreed(stored: NetworkConfig | None, network: NetworkConfig | None) -> NetworkConfig:
+    """Return the network that a store and an operator agree on; None: it says nothing. See `agree`."""
     if stored is None and network is None:
         raise ConfigError("no network is configured: set pool under [network], or in the store")
     if stored is not None and network is not None and stored != network:
@@ -110,9 +118,10 @@ class Keeper:
         self._report = report
         self._clock = clock
         self._lease: Lease | None = None
-        self._renew_at = 0.0
+        self._renew_at = NOW
         self._agreed = False
         self._announcements: tuple[Route, ...] = ()
+        self._standing: dict[Prefix, Route] = {}  # announced, and not withdrawn again
         self._told = True
         self._attempts = 0
         self._stopping = False
@@ -134,7 +143,7 @@ class Keeper:
         """Look after lease and announcements now: somebody may have touched them."""
         with self._wake:
             self._told = False
-            self._renew_at = 0.0
+            self._renew_at = NOW
             self._wake.notify()
 
     def stop(self, *, leave: bool, timeout: float) -> None:
@@ -148,33 +157,42 @@ class Keeper:
             self._wake.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        if leave and not self._thread.is_alive():
-            self._leave()
+        if not leave:
+            return
+        if self._thread.is_alive():
+            raise StoreUnavailable(
+                f"the store has not answered for {timeout:.0f} s; the lease of {self._node} ends with its time"
+            )
+        try:
+            self._withdraw(kept=())
+        finally:
+            self._give_back()
 
-    def _leave(self) -> None:
-        for route in self._announcements:
-            self._routes.withdraw(route)
-        if self._lease is not None:
-            self._leases.release(self._lease)
-            self._lease = None
+    def _give_back(self) -> None:
+        # By name: where an answer was lost, the store holds a lease or a revision that we have not seen.
+        for lease in self._leases.leases():
+            if lease.node == self._node:
+                self._leases.release(lease)
+        self._lease = None
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 delay = self._look_after()
                 self._attempts = 0
-            except ContainernetError as error:
-                self._report(StoreFailed(error=error))
+            except Exception as error:
+                # Anything at all: without this thread the lease would run out, and nobody would know why.
+                self._report(StoreFailed(error=_ours(error)))
                 self._told = False  # whatever the store forgot while it was away, it hears again
                 delay = self._backoff()
             with self._wake:
-                if not self._stopping and not self._due(delay):
-                    self._wake.wait(delay)
+                if not self._stopping and not self._due():
+                    self._wake.wait(delay if self._attempts else min(delay, LONGEST_SLEEP))
 
-    def _due(self, delay: float) -> bool:
+    def _due(self) -> bool:
         # An announcement or a check that came while a call was under way must not wait for the next renewal;
         # after a failure the backoff is waited for all the same.
-        return self._attempts == 0 and self._lease is not None and (not self._told or self._renew_at == 0.0)
+        return self._attempts == 0 and self._lease is not None and (not self._told or self._renew_at == NOW)
 
     def _look_after(self) -> float:
         """Do what is due; return the seconds until something is due again."""
@@ -190,7 +208,7 @@ class Keeper:
         if not self._agreed:
             agree(self._leases, self._network)
             self._agreed = True
-        asked = self._clock()
+        asked = self._ask()
         lease = claim_subnet(
             self._leases, self._network, node=self._node, ttl=self._ttl, preferred=self._preferred
         )
@@ -199,29 +217,51 @@ class Keeper:
 
     def _renew(self) -> None:
         assert self._lease is not None
-        asked = self._clock()
+        asked = self._ask()
         try:
             self._hold(self._leases.renew(self._lease, self._ttl), asked)
         except LeaseLost as error:
             self._lease = None
-            self._renew_at = 0.0
             self._report(Lost(reason=str(error)))
             self._claim()
+
+    def _ask(self) -> float:
+        """Note when the store is asked; a check that comes while it is asked sets `_renew_at` to NOW again."""
+        with self._wake:
+            self._renew_at = self._clock()
+            return self._renew_at
 
     def _hold(self, lease: Lease, asked: float) -> None:
         self._lease = lease
         self._preferred = lease.subnets
-        self._renew_at = asked + self._ttl / 3 * random.uniform(0.8, 1.0)
+        with self._wake:
+            if self._renew_at != NOW:
+                self._renew_at = asked + self._ttl / 3 * random.uniform(0.8, 1.0)
         self._report(Held(lease=lease, until=asked + self._ttl))
 
     def _announce(self) -> None:
         with self._wake:
             routes, self._told = self._announcements, True
         owned = [route for route in routes if self._lease and route.prefix in self._lease.subnets]
+        self._withdraw(kept=owned)
         for route in owned:
+            self._standing[route.prefix] = route  # before: where the answer is lost, it may stand nevertheless
             self._routes.announce(route)
         self._report(Told(routes=tuple(owned)))
+
+    def _withdraw(self, *, kept: Sequence[Route]) -> None:
+        for prefix in self._standing.keys() - {route.prefix for route in kept}:
+            self._routes.withdraw(self._standing[prefix])
+            del self._standing[prefix]
 
     def _backoff(self) -> float:
         self._attempts = min(self._attempts + 1, 7)
         return random.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << self._attempts))
+
+
+def _ours(error: Exception) -> ContainernetError:
+    if isinstance(error, ContainernetError):
+        return error
+    foreign = StoreError(f"the store failed in a way that nobody foresaw: {type(error).__name__}: {error}")
+    foreign.__cause__ = error
+    return foreign

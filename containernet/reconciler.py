@@ -18,11 +18,16 @@ from .plan import Delete, Operation, plan
 
 
 class Reconciler:
-    """Desired items of many owners, on one kernel."""
+    """Desired items of many owners, on one kernel.
+
+    `prune` may be set at any time. False: what nobody ever wanted here is left alone, because the view is known
+    to be partial; True, the default: it is deleted.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self.desired = Desired()
         self.failures: dict[Key, Failure] = {}
+        self.prune = True
         self.kernel = kernel
         self._programmed: dict[Key, Item] = {}
         self._touched: set[Key] = set()
@@ -32,6 +37,11 @@ class Reconciler:
     def settled(self) -> bool:
         """Whether, as far as anybody told us, the kernel holds exactly what is desired."""
         return not (self._whole or self._touched or self.failures)
+
+    @property
+    def due(self) -> set[Key]:
+        """The keys that are known not to be as they should: wanted otherwise since, or failed."""
+        return self._touched | self.failures.keys()
 
     @property
     def programmed(self) -> Mapping[Key, Item]:
@@ -51,29 +61,25 @@ class Reconciler:
         self._programmed = dict(self.kernel.read())
         self._whole = True
 
-    def pending(self, *, prune: bool = True) -> tuple[Operation, ...]:
-        """Return what `apply` would execute now, executing nothing.
-
-        Args:
-            prune: False: leave alone what nobody ever wanted here; for a view that is known to be partial.
-        """
+    def pending(self) -> tuple[Operation, ...]:
+        """Return what `apply` would execute now, executing nothing."""
         if self._whole or self._rebuilds_a_link():
             desired: Mapping[Key, Item] = self.desired
             actual: Mapping[Key, Item] = self._programmed
         else:
             desired = {key: self.desired[key] for key in self._touched if key in self.desired}
             actual = {key: self._programmed[key] for key in self._touched if key in self._programmed}
-        if not prune:
+        if not self.prune:
             actual = {key: item for key, item in actual.items() if key in desired or key in self._touched}
         return plan(desired, actual)
 
-    def apply(self, *, prune: bool = True) -> tuple[Operation, ...]:
+    def apply(self) -> tuple[Operation, ...]:
         """Execute what is pending; return the operations that were executed, failed ones included.
 
         Raises:
             KernelError, PermissionRefused: nothing could be executed at all; everything stays pending.
         """
-        operations = self.pending(prune=prune)
+        operations = self.pending()
         failures = self.kernel.execute(operations) if operations else ()
         if self._whole:
             self.failures.clear()
@@ -88,6 +94,7 @@ class Reconciler:
         failed = {failure.operation: failure for failure in failures}
         for operation in operations:
             key = operation.item.key
+            self.failures.pop(key, None)
             if failure := failed.get(operation):
                 self.failures[key] = failure
             elif isinstance(operation, Delete):
@@ -98,7 +105,8 @@ class Reconciler:
                 self._programmed[key] = operation.item
 
     def _forget_what_stood_on(self, link: Link) -> None:
-        for key in [key for key, item in self._programmed.items() if item.link == link.name]:
+        stood = [key for key, item in self._programmed.items() if stands_on(item, link.name)]
+        for key in stood:
             del self._programmed[key]
 
     def _rebuilds_a_link(self) -> bool:
@@ -108,3 +116,8 @@ class Reconciler:
             and (key in self._programmed or wanted.exclusive is not None)
             for key in self._touched
         )
+
+
+def stands_on(item: Item, link: str) -> bool:
+    """Return whether the kernel drops `item` together with that link."""
+    return link in {item.link, getattr(item, "bridge", "")}

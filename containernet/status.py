@@ -67,7 +67,8 @@ class Status:
         if self.lease_seconds is None:
             reasons.append(f"no lease: {self.lease_trouble or 'the claim is under way'}")
         elif self.lease_seconds <= 0:
-            reasons.append(f"the lease ran out {-self.lease_seconds:.0f} s ago: {self.lease_trouble}")
+            why = self.lease_trouble or "the lease store does not answer"
+            reasons.append(f"the lease ran out {-self.lease_seconds:.0f} s ago: {why}")
         if not self.synced:
             reasons.append(f"the route store has not told its routes: {self.route_trouble or 'waiting'}")
         if self.kernel_trouble:
@@ -75,7 +76,8 @@ class Status:
         elif not self.programming:
             reasons.append("nothing is programmed yet")
         elif not self.settled:
-            reasons.append(f"{max(1, len(self.failures))} items are not in the kernel as they should be")
+            first = f", first: {self.failures[0]}" if self.failures else ""
+            reasons.append(f"the kernel does not hold everything that it should{first}")
         if self.programming and not self.announced:
             reasons.append("the node's own routes are not announced yet")
         return reasons
