@@ -16,7 +16,8 @@ from .addresses import AddressBook
 from .allocation import choose_subnets
 from .config import Config
 from .contracts import LeaseStore
-from .keeper import agree
+from .endpoints import belongs
+from .keeper import agreed
 from .listen import snapshot
 from .model import Endpoint, NetworkConfig, Prefix
 from .plan import Operation, plan
@@ -47,7 +48,7 @@ def preview(config: Config) -> Preview:
         stack.callback(routes.close)
         local = loading.local_dataplane(config.local.name, config.local.options)
         remote = loading.remote_dataplane(config.remote.name, config.remote.options)
-        network = agree(leases, config.network)
+        network = agreed(leases.network(), config.network)
         node = configuration.describe_node(kernel, network=network, table=config.node)
         subnets, notes = _subnets(leases, network, node.name)
         node = with_subnets(node, subnets, network=network, remote=remote)
@@ -58,7 +59,7 @@ def preview(config: Config) -> Preview:
             rib.believed(),
             local=local,
             remote=remote,
-            endpoints=_endpoints(config),
+            endpoints=[endpoint for endpoint in _endpoints(config) if belongs(endpoint, node)],
         )
         notes += [f"{prefix} is not believed: {reason}" for prefix, (_, reason) in rib.refused.items()]
         notes += rendering.refused.values()
