@@ -208,7 +208,7 @@ def _run_inside(pidfd: int, function: Callable[[], object], answer: int) -> None
         if child == 0:
             _reply(function, answer)
             os._exit(0)
-        os.close(answer)
+        os.closerange(3, 1 << 20)  # a pipe that the function waits at must not be kept open by us
         status = exit_status(os.waitpid(child, 0)[1])
     except BaseException as error:  # the parent raises it
         with contextlib.suppress(OSError):
