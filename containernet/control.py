@@ -50,9 +50,9 @@ class ControlServer:
         self._lock = threading.Lock()
         self._closing = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        path.unlink(missing_ok=True)
         old = os.umask(0o117)
         try:
+            path.unlink(missing_ok=True)
             self._listener.bind(str(path))
         except OSError as error:
             self._listener.close()
@@ -163,8 +163,24 @@ def ask(path: Path, command: str, *, timeout: float = 60.0, **arguments: object)
         ) from error
     if not line:
         raise DaemonUnavailable(f"containernetd hung up on {path} without an answer; its log may say why")
-    answer = json.loads(line)
-    if "error" in answer:
-        kind = getattr(errors, str(answer["error"].get("type")), ContainernetError)
-        raise kind(answer["error"].get("message"))
-    return answer["result"]
+    try:
+        answer = json.loads(line)
+        failed = answer.get("error")
+        result = None if failed else answer["result"]
+    except (ValueError, KeyError, AttributeError):
+        raise DaemonUnavailable(
+            f"what answers on {path} speaks another language, or died in the middle of a word: {line[:80]!r}"
+        ) from None
+    if failed:
+        raise _error(failed)
+    return result
+
+
+def _error(document: Any) -> ContainernetError:
+    kind, message = (
+        (document.get(key) for key in ("type", "message")) if isinstance(document, dict) else ("", "")
+    )
+    cls = getattr(errors, str(kind), None)
+    if isinstance(cls, type) and issubclass(cls, ContainernetError):
+        return cls(message)
+    return ContainernetError(f"{kind}: {message}")
