@@ -6,6 +6,7 @@ known one. The tables of backends are passed on unread: each backend checks its 
 
 from __future__ import annotations
 
+import difflib
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ import attrs
 from .contracts import Kernel, Options, Underlay
 from .errors import ConfigError
 from .model import Interface, NetworkConfig, Node, Pool, Prefix, overlaps
-from .options import build
+from .options import build, unknown_key
 
 DEFAULT_PATH = Path("/etc/containernet/containernet.toml")
 SUBNET_LENGTH = {4: 24, 6: 64}
@@ -68,6 +69,10 @@ class NetworkTable:
             if not pool and any(others):
                 name = _named("pool", version)
                 raise ConfigError(f"[network] has settings for IPv{version}, but no {name}: add it")
+        for prefix in reserved:
+            if prefix.version not in {pool.version for pool in pools}:
+                name = _named("pool", prefix.version)
+                raise ConfigError(f"[network] reserved has {prefix}, but there is no {name}: add it")
         return NetworkConfig(pools=pools) if pools else None
 
 
@@ -89,6 +94,9 @@ class DaemonTable:
     def __attrs_post_init__(self) -> None:
         if not 10 <= self.lease_ttl <= 10**8:
             raise ConfigError(f"lease_ttl = {self.lease_ttl}: expected 10 to 100000000 seconds")
+        for name, directory in (("state_dir", self.state_dir), ("run_dir", self.run_dir)):
+            if not directory or "\0" in directory:
+                raise ConfigError(f"{name} = {directory!r}: expected the path of a directory")
         if self.log not in {"debug", "info", "warning", "error"}:
             raise ConfigError(f"log = {self.log!r}: expected debug, info, warning or error")
 
@@ -144,10 +152,10 @@ def load(path: Path) -> Config:
         raise ConfigError(f"config file {path} is not UTF-8 text: {error}") from error
     try:
         return parse(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config file {path} is not TOML: {error}") from error
     except ConfigError as error:
         raise type(error)(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:  # not TOML, or a number or a nesting beyond Python's limits
+        raise ConfigError(f"config file {path} is not TOML: {error}") from error
 
 
 def parse(document: Mapping[str, Any]) -> Config:
@@ -228,7 +236,9 @@ class _Tables:
 
     def refuse_leftovers(self) -> None:
         for name in self._left:
-            raise ConfigError(f"[{name}] is not a table of this file; known are: {', '.join(self._known)}")
+            near = difflib.get_close_matches(name, self._known, n=1)
+            hint = f"did you mean [{near[0]}]?" if near else f"known are: {', '.join(self._known)}"
+            raise ConfigError(f"[{name}] is not a table of this file; {hint}")
 
 
 def _choice(where: str, table: Mapping[str, Any], key: str, default: str) -> Choice:
@@ -245,7 +255,7 @@ def _refuse_leftovers(where: str, table: Mapping[str, Any], keys: tuple[str, ...
     """Refuse scalars that nobody reads; the tables of backends that are not chosen may stay."""
     for key, value in table.items():
         if key not in keys and not isinstance(value, dict):
-            raise ConfigError(f"[{where}] {key!r} is not an option; known are: {', '.join(keys)}")
+            raise unknown_key(key, known=list(keys), table=where)
 
 
 def _pool(
