@@ -103,7 +103,7 @@ class DaemonUnavailable(ContainernetError):
 class StateError(ContainernetError):
     """What this node itself keeps on disk cannot be used."""
 
-    exit_code = 9
+    exit_code = 10  # 9 is a status that is asked for, and not ready: no error
 
 
 class StateUnavailable(StateError):

@@ -40,7 +40,8 @@ def status(arguments: argparse.Namespace) -> int:
         print(f"  because {reason}")
     print(f"underlay    {answer['interface']} {' '.join(answer['addresses'])}")
     print(
-        f"subnets     {' '.join(answer['subnets']) or 'none'}" + (f", for {lease:.0f} s more" if lease else "")
+        f"subnets     {' '.join(answer['subnets']) or 'none'}"
+        + (f", for {lease:.0f} s more" if lease is not None and lease > 0 else "")
     )
     print(f"kernel      {answer['programmed']} items, {answer['repairs']} repaired since the start")
     print(f"routes      {len(answer['routes'])} known, {len(answer['refused'])} refused")

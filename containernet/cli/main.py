@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 failed; 2 wrong configuration or arguments; 3 no permission; 4 store; 5 nothing left to
-give; 6 kernel; 7 already running; 8 no daemon; 9 not ready"""
+give; 6 kernel; 7 already running; 8 no daemon; 9 not ready; 10 the node's own files"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,13 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         code = chosen.run(chosen)
+        sys.stdout.flush()
     except ContainernetError as error:
         if getattr(chosen, "json", False):
             print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
         print(f"containernet: {error}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough; `containernet routes | head` is no error
+        # The reader has seen enough; `containernet routes | head` is no error. What is left in the buffer would
+        # be written at the interpreter's end, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
 
