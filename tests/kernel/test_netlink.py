@@ -433,6 +433,14 @@ class TestRepair:
         assert kernel.read()[route(4).key] == route(4, gateway=PEERS[4][1])
         assert kernel.read()[route(6).key] == route(6, gateway=None)
 
+    def test_a_new_mtu_keeps_the_neighbours(self, kernel: NetlinkKernel, host: Netns) -> None:
+        """To Linux even the same MAC is a new one and drops all neighbours: it is set only when it differs."""
+        neighbour = Neighbour(link="vx0", address=PREFIX[4][0], mac=MAC)
+        reach(kernel, [*ground(4), vxlan(4), neighbour])
+        smaller = attrs.evolve(vxlan(4), mtu=1200)
+        assert kernel.execute([Replace(smaller, vxlan(4))]) == []
+        assert neighbour.key in kernel.read()
+
     def test_a_second_next_hop(self, kernel: NetlinkKernel, host: Netns) -> None:
         """IPv6 joins an appended route to ours; the plan makes one of the two."""
         reach(kernel, [*ground(6), route(6)])

@@ -83,6 +83,10 @@ def _adopt(socket: NetlinkSocket, operation: Operation, link: Link, present: Lin
             errno.EEXIST,
             f"our link {link.name} is {present.type(names)}: it has to be deleted before it is made anew",
         )
+    if link.mac and link.mac != present.mac:
+        # Only then: Linux takes even the same MAC as a new one, and drops every neighbour of the link.
+        mac = attribute(c.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+        _require(operation, socket.request(c.RTM_SETLINK, 0, link_body(index=present.index, attributes=mac)))
     _settle(socket, operation, link)
 
 
@@ -120,15 +124,14 @@ def _enter(path: str) -> Namespace:
 
 
 def _settle(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
-    """Give a link its MAC, MTU and state, and then our mark."""
-    wanted = attribute(c.IFLA_MTU, struct.pack("=I", link.mtu))
-    if link.mac:
-        wanted += attribute(c.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
-    _require(
-        operation, socket.request(c.RTM_SETLINK, 0, link_body(name=link.name, up=link.up, attributes=wanted))
-    )
+    """Give a link its MTU and state, and then our mark."""
+    mtu = attribute(c.IFLA_MTU, struct.pack("=I", link.mtu))
     mark = attribute(c.IFLA_GROUP, bytes(4)) + attribute(c.IFLA_IFALIAS, ALIAS.encode())
-    _require(operation, socket.request(c.RTM_SETLINK, 0, link_body(name=link.name, attributes=mark)))
+    for body in (
+        link_body(name=link.name, up=link.up, attributes=mtu),
+        link_body(name=link.name, attributes=mark),
+    ):
+        _require(operation, socket.request(c.RTM_SETLINK, 0, body))
 
 
 def _settle_far_end(operation: Operation, link: Link) -> None:

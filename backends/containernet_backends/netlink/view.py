@@ -56,28 +56,30 @@ class View:
         self._names = {index: record.name for index, record in links.items()}
         self._items = dict(items)
         self._stands_on = set(self._watched)
-        self._lean(items.values())
+        for item in items.values():
+            self._lean(item)
 
     def expect(self, operations: Iterable[Operation]) -> None:
         """Believe that the operations will have been carried out."""
         for operation in operations:
             item = operation.item
-            if isinstance(operation, Delete):
-                self._items.pop(item.key, None)
-            else:
+            if not isinstance(operation, Delete):
                 self._items[item.key] = item
-        self._lean(operation.item for operation in operations if not isinstance(operation, Delete))
+                self._lean(item)
+                continue
+            self._items.pop(item.key, None)
+            if isinstance(item, Link) and item.name not in self._watched:
+                self._stands_on.discard(item.name)
 
     def watch(self, link: str) -> None:
         """Take a link as one that matters, whatever stands on it."""
         self._watched.add(link)
         self._stands_on.add(link)
 
-    def _lean(self, items: Iterable[Item]) -> None:
-        for item in items:
-            self._stands_on.add(item.link)
-            if isinstance(item, Link) and isinstance(item.type, Vxlan):
-                self._stands_on.add(item.type.dev)
+    def _lean(self, item: Item) -> None:
+        self._stands_on.add(item.link)
+        if isinstance(item, Link) and isinstance(item.type, Vxlan):
+            self._stands_on.add(item.type.dev)
 
     def differs(self, messages: Iterable[Message]) -> bool:
         """Return whether the messages tell of a state of our items other than the believed one.
