@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import attrs
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link, Rank, Sysctl
 from containernet.plan import Create, Delete, Operation, Replace, plan
