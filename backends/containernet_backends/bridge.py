@@ -141,6 +141,7 @@ class Bridge:
                         peer_netns=endpoint.netns,
                         peer_mac=derive.mac("endpoint", node.name, endpoint.container, endpoint.interface),
                     ),
+                    mac=derive.mac("veth", node.name, endpoint.container, endpoint.interface),
                     mtu=node.container_mtu,
                 ),
                 BridgePort(link=veth, bridge=self.device, hairpin=True),

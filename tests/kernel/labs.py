@@ -1,0 +1,76 @@
+"""What the kernel tests share: labs that stand for as long as a test needs them, and looks into their kernels."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+
+from containernet.control import ask
+from containernet.items import Item, Key
+from containernet.lab import build, daemons, whole
+from containernet.lab.cluster import Lab
+from containernet.lab.topology import Topology
+from containernet.plan import Delete
+from containernet_backends.netlink import NetlinkKernel
+
+# The host's kernel has no ipip; these run in user-mode-linux.
+IPIP = pytest.param("ipip", marks=pytest.mark.uml)
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def lab(**wanted: Any) -> Iterator[Lab]:
+    """Stand a lab up with everything running, and take it down whatever happens."""
+    built = whole.up(f"test-{os.getpid()}-{next(_numbers)}", Topology(**wanted))
+    try:
+        yield built
+    finally:
+        built.down()
+        built.close()
+
+
+def containers(built: Lab) -> tuple[str, ...]:
+    """Return the names of all containers of a lab."""
+    return built.topology.container_names
+
+
+def items(built: Lab, host: str) -> Mapping[Key, Item]:
+    """Return what the kernel of a host holds of ours."""
+    return built.call(functools.partial(items_inside, host))
+
+
+def items_inside(host: str) -> dict[Key, Item]:
+    """Return what the kernel of a host holds of ours; to be called inside the lab."""
+    with closing(NetlinkKernel(netns=str(build.path(host)))) as kernel:
+        return dict(kernel.read())
+
+
+def status(built: Lab, host: str) -> dict[str, Any]:
+    """Return what a host's daemon says of itself."""
+    answer: dict[str, Any] = ask(built.file(daemons.directory(host)) / "containernet.sock", "status")
+    return answer
+
+
+def seconds_until(condition: Callable[[], bool], *, at_most: float) -> float:
+    """Return how long it takes until `condition` holds; fails the test when it takes longer than that."""
+    start = time.monotonic()
+    while not condition():
+        waited = time.monotonic() - start
+        assert waited < at_most, f"not within {at_most} s"
+        time.sleep(0.002)
+    return time.monotonic() - start
+
+
+def delete(host: str, wanted: list[Item]) -> None:
+    """Delete items of ours behind the daemon's back; to be called inside the lab."""
+    with closing(NetlinkKernel(netns=str(build.path(host)))) as kernel:
+        failures = kernel.execute([Delete(item) for item in wanted])
+    assert not failures, failures
