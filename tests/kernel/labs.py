@@ -1,4 +1,4 @@
-"""What the kernel tests share: labs that stand for as long as a test needs them, and looks into their kernels."""
+"""What the kernel tests share: labs that stand while a test needs them, and looks into their kernels."""
 
 from __future__ import annotations
 

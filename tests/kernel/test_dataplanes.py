@@ -72,7 +72,7 @@ def test_nothing_is_left_to_do(built: Lab) -> None:
 
 @pytest.mark.parametrize("dataplane", ["host-gw", "bridge"])
 def test_what_needs_one_l2_network_refuses_to_cross_a_router(dataplane: str) -> None:
-    """A peer behind the router is refused, by name and with the way out; the one on the same segment is reached."""
+    """A peer behind the router is refused, by name and with the way out; one on the same segment is reached."""
     with labs.lab(dataplane=dataplane, underlay="routed", hosts=3, containers=1) as built:
         refused = labs.status(built, "host1")["refused"]
         assert len(refused) == 2
