@@ -6,7 +6,9 @@ is imported from its module when it is first used, so that importing this packag
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -268,7 +270,6 @@ def __getattr__(name: str) -> object:
     """Import a public name where it lives, and keep it."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A function and its module may share a name (plan, render): the name is the function's.
     value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return value
 
@@ -276,3 +277,17 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """Name everything public, imported yet or not."""
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Where a function and its module share a name (plan), the name is the function's.
+
+    Whoever imports a submodule makes Python bind it in the package, over whatever stands there.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -83,10 +83,10 @@ class AddressBook:
         StateCorrupt: the file is damaged, or something other than an address book of this version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         import sqlite3
 
-        self._path = path
+        self._path = path = Path(path)
         self._lock = threading.Lock()
         with _translated(path):
             self._db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)

@@ -33,7 +33,8 @@ class Desired(Mapping[Key, Item]):
         """
         new = {item.key: item for item in items}
         old = self._by_owner.get(owner, {})
-        before = {key: self._effective.get(key) for key in old.keys() | new.keys()}
+        # In the order given, not a set's: the same items make the same plan in every process.
+        before = {key: self._effective.get(key) for key in (*old, *new)}
         if new:
             self._by_owner[owner] = new
         else:
