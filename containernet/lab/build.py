@@ -9,11 +9,13 @@ and a helping hand here would hide its faults.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import KernelError
 from ..model import Address, Interface
 from . import namespaces
 from .topology import Host, Segment, Topology
@@ -23,7 +25,16 @@ SWITCHES = "underlay"
 ROUTER = "router"
 NICS = ("eth0", "eth1")
 
+_LEAST_OPTIONS: dict[str, dict[str, Any]] = {
+    "vxlan": {"vxlan_id": 1, "vxlan_port": 8472},
+    "ipip": {"ipip_local": "192.0.2.1"},
+    "ip6tnl": {"ip6tnl_local": "2001:db8::1"},
+}
 _NODAD = 0x02  # IFA_F_NODAD: an address that can be used at once
+
+
+class MissingDriver(KernelError):
+    """The kernel does not know a kind of link."""
 
 
 def path(name: str) -> Path:
@@ -125,3 +136,22 @@ def _add_default_routes(links: Any, nic: str, gateways: Iterable[Address]) -> No
     for gateway in gateways:
         everything = "0.0.0.0/0" if gateway.version == 4 else "::/0"
         links.route("add", dst=everything, gateway=str(gateway), oif=index)
+
+
+def missing_link_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return those kinds of link that this kernel does not know; tried out in a namespace that goes again.
+
+    A kernel that has them as modules loads them now, as it would for `ip link add`.
+    """
+    from pyroute2 import IPRoute, NetlinkError
+
+    missing = []
+    with namespaces.network(), IPRoute() as links:
+        for number, kind in enumerate(kinds):
+            try:
+                links.link("add", ifname=f"try{number}", kind=kind, **_LEAST_OPTIONS.get(kind, {}))
+            except NetlinkError as error:
+                if error.code != errno.EOPNOTSUPP:
+                    raise
+                missing.append(kind)
+    return tuple(missing)

@@ -20,7 +20,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,15 +168,17 @@ class Inside:
     Args:
         pidfd: whose namespaces; stays the caller's.
         function: what runs there; it and what it returns cross by fork and pickle.
+        close: the caller's ends of pipes to the function, which nobody there must hold open.
     """
 
-    def __init__(self, pidfd: int, function: Callable[[], object]) -> None:
+    def __init__(self, pidfd: int, function: Callable[[], object], *, close: Sequence[int] = ()) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         self._answer, theirs = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._answer)
+            for fd in (self._answer, *close):
+                os.close(fd)
             _run_inside(pidfd, function, theirs)
         os.close(theirs)
 

@@ -34,6 +34,7 @@ def up(name: str, topology: Topology, *, say: Callable[[str], object] = str) -> 
     lab = cluster.up(name, topology)
     try:
         say(f"{topology.hosts} hosts on {topology.underlay}; starting containernetd with {topology.dataplane}")
+        lab.call(functools.partial(_check_kernel, topology))
         lab.call(functools.partial(_start, topology))
         say(f"daemons ready; {len(topology.container_names)} containers attached")
     except BaseException:
@@ -41,6 +42,24 @@ def up(name: str, topology: Topology, *, say: Callable[[str], object] = str) -> 
         lab.close()
         raise
     return lab
+
+
+LINK_KINDS = {"vxlan": {4: "vxlan", 6: "vxlan"}, "ipip": {4: "ipip", 6: "ip6tnl"}}
+
+
+def _check_kernel(topology: Topology) -> None:
+    """Refuse at once what the daemons could only wait for.
+
+    Raises:
+        MissingDriver: this kernel lacks what the dataplane needs.
+    """
+    kinds = LINK_KINDS.get(topology.dataplane, {})
+    wanted = dict.fromkeys(kinds[version] for version in topology.versions if version in kinds)
+    if missing := build.missing_link_kinds(wanted):
+        raise build.MissingDriver(
+            f"this kernel has no {' and no '.join(missing)}, which dataplane {topology.dataplane} needs: load "
+            f"the module as root (modprobe {' '.join(missing)}), or choose another dataplane"
+        )
 
 
 def _start(topology: Topology) -> None:
@@ -100,9 +119,8 @@ class Stream:
     def __init__(self, lab: Lab, probe: pinging.Probe, rate: float) -> None:
         stop, self._stop = os.pipe()
         self._first, first = os.pipe()
-        theirs = (self._stop, self._first)
         self._process = namespaces.Inside(
-            lab.pidfd, functools.partial(_stream, probe, rate, stop, first, theirs)
+            lab.pidfd, functools.partial(_stream, probe, rate, stop, first), close=(self._stop, self._first)
         )
         os.close(stop)
         os.close(first)
@@ -124,9 +142,7 @@ class Stream:
         return tally
 
 
-def _stream(probe: pinging.Probe, rate: float, stop: int, first: int, theirs: tuple[int, int]) -> pinging.Tally:
-    for fd in theirs:
-        os.close(fd)
+def _stream(probe: pinging.Probe, rate: float, stop: int, first: int) -> pinging.Tally:
     return pinging.stream(probe, stop=stop, first=lambda: os.write(first, b"."), rate=rate)
 
 
