@@ -13,7 +13,17 @@ from typing import Any
 
 import attrs
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from containernet.contracts import LeaseStore, Reserves, RouteStore, Subscription
 from containernet.errors import LeaseLost, LeaseTaken
@@ -23,13 +33,15 @@ from containernet.model import Lease, Prefix, Route, contains, overlaps
 from .contracts_stores import Bed
 
 FOUR = [subnet for length in (29, 30, 31) for subnet in ip_network("10.0.0.0/29").subnets(new_prefix=length)]
-SIX = [subnet for length in (125, 126) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
+SIX = [subnet for length in (124, 125) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
 
 subnets: st.SearchStrategy[tuple[Prefix, ...]] = st.one_of(
     st.tuples(st.sampled_from(FOUR)),
     st.tuples(st.sampled_from(SIX)),
     st.tuples(st.sampled_from(FOUR), st.sampled_from(SIX)),
 )
+prefixes = st.sampled_from(FOUR + SIX)
+announcers = st.sampled_from(["a", "b", ""])
 nodes = st.sampled_from(["a", "b", "c"])
 ttls = st.integers(1, 20).map(float)
 handles = st.integers(0, 1)
@@ -47,6 +59,35 @@ class Claimed:
     def overlaps(self, others: tuple[Prefix, ...]) -> bool:
         """Return whether an address is in both."""
         return any(overlaps(mine, other) for mine in self.subnets for other in others)
+
+    def covers(self, prefix: Prefix) -> bool:
+        """Return whether every address of `prefix` is in it."""
+        return any(contains(mine, prefix) for mine in self.subnets)
+
+
+class Reader:
+    """A subscription, and what its events add up to."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.known: dict[Prefix, Route] = {}
+
+    def read(self) -> dict[Prefix, Route]:
+        """Read all events that there are, and return what is known then."""
+        while (event := self.subscription.next_event(0)) is not None:
+            match event:
+                case Snapshot(routes=routes):
+                    self.known = {route.prefix: route for route in routes}
+                case Announced(route=route):
+                    self.known[route.prefix] = route
+                case Withdrawn(prefix=prefix):
+                    self.known.pop(prefix, None)
+                case _:
+                    raise AssertionError(event)
+        return self.known
+
+
+Outcome = Lease | MultipleResults[Lease]  # a refused call adds nothing to the bundle
 
 
 class LeaseMachine(RuleBasedStateMachine):
@@ -82,27 +123,27 @@ class LeaseMachine(RuleBasedStateMachine):
         self.known.remove(claimed)
 
     @rule(target=leases, handle=handles, subnets=subnets, node=nodes, ttl=ttls)
-    def claim(self, handle: int, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease | None:
+    def claim(self, handle: int, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Outcome:
         """Claim, for a node with or without a lease."""
         store: LeaseStore = self.stores[handle]
         return self._take(subnets, node, self.now + ttl, lambda: store.claim(subnets, node, ttl))
 
     @rule(target=leases, handle=handles, subnets=subnets)
-    def reserve(self, handle: int, subnets: tuple[Prefix, ...]) -> Lease | None:
+    def reserve(self, handle: int, subnets: tuple[Prefix, ...]) -> Outcome:
         """Set aside."""
         store: Reserves = self.stores[handle]
         return self._take(subnets, "", None, lambda: store.reserve(subnets))
 
     def _take(
         self, subnets: tuple[Prefix, ...], node: str, expires: float | None, call: Callable[[], Lease]
-    ) -> Lease | None:
+    ) -> Outcome:
         own = next((claimed for claimed in self.known if node and claimed.node == node), None)
         others = [claimed for claimed in self.known if claimed is not own and claimed.overlaps(subnets)]
         try:
             lease = call()
         except LeaseTaken:
             assert any(self.live(claimed) for claimed in others)
-            return None
+            return multiple()
         assert not any(self.live(claimed) for claimed in others)
         for claimed in others:
             self.forget(claimed)
@@ -117,27 +158,23 @@ class LeaseMachine(RuleBasedStateMachine):
         return lease
 
     @rule(target=leases, handle=handles, lease=leases, ttl=ttls)
-    def renew(self, handle: int, lease: Lease | None, ttl: float) -> Lease | None:
+    def renew(self, handle: int, lease: Lease, ttl: float) -> Outcome:
         """Renew any lease that there ever was."""
         claimed = self._standing(lease)
-        if lease is None:
-            return None
         try:
             renewed: Lease = self.stores[handle].renew(lease, ttl)
         except LeaseLost:
             assert claimed is None
-            return None
+            return multiple()
         assert claimed is not None
         claimed.revision = renewed.revision
         claimed.expires = self.now + ttl if claimed.node else None
         return renewed
 
-    @rule(handle=handles, lease=leases)
-    def release(self, handle: int, lease: Lease | None) -> None:
+    @rule(handle=handles, lease=consumes(leases))
+    def release(self, handle: int, lease: Lease) -> None:
         """Release any lease that there ever was."""
         claimed = self._standing(lease)
-        if lease is None:
-            return
         try:
             self.stores[handle].release(lease)
         except LeaseLost:
@@ -146,10 +183,10 @@ class LeaseMachine(RuleBasedStateMachine):
             assert claimed is not None
             self.forget(claimed)
 
-    def _standing(self, lease: Lease | None) -> Claimed | None:
-        return next((claimed for claimed in self.known if lease and claimed.revision == lease.revision), None)
+    def _standing(self, lease: Lease) -> Claimed | None:
+        return next((claimed for claimed in self.known if claimed.revision == lease.revision), None)
 
-    @rule(seconds=st.integers(1, 15))
+    @rule(seconds=st.integers(1, 10))
     def advance(self, seconds: int) -> None:
         """Let time pass."""
         self.now += seconds
@@ -179,10 +216,12 @@ class RouteMachine(LeaseMachine):
     """The same, with routes under the leases and beside them, and subscribers that come at any time."""
 
     @initialize()
-    def begin_routes(self) -> None:
-        """Nobody has announced anything, and nobody listens."""
+    def begin(self) -> None:
+        """Open the store twice; somebody listens from the start."""
+        super().begin()
         self.routes: dict[Prefix, tuple[Route, Claimed | None]] = {}
-        self.readers: list[tuple[Subscription, dict[Prefix, Route]]] = []
+        self.readers = [Reader(self.stores[0].subscribe())]
+        self.awake = True
 
     def forget(self, claimed: Claimed) -> None:
         """Take a lease away, with its routes."""
@@ -194,31 +233,30 @@ class RouteMachine(LeaseMachine):
             prefix: (route, tie) for prefix, (route, tie) in self.routes.items() if tie is None or not gone(tie)
         }
 
-    @rule(seconds=st.integers(1, 15))
+    @rule(seconds=st.integers(1, 10))
     def advance(self, seconds: int) -> None:
         """Let time pass; the routes of leases that end go."""
         super().advance(seconds)
         self._withdraw_under(lambda tie: not self.live(tie))
 
-    @rule(
-        handle=handles,
-        prefix=st.sampled_from(FOUR + SIX),
-        node=st.sampled_from(["a", "b", ""]),
-        hop=st.booleans(),
-    )
+    @rule(handle=handles, prefix=prefixes, node=announcers, hop=st.booleans())
     def announce(self, handle: int, prefix: Prefix, node: str, hop: bool) -> None:
-        """Announce, with or without a lease."""
+        """Announce whatever it is, by whom it may be."""
         route = Route(prefix=prefix, node=node, next_hop=ip_address("192.0.2.1" if hop else "2001:db8::1"))
-        tie = [
-            c
-            for c in self.known
-            if node and c.node == node and self.live(c) and any(contains(s, prefix) for s in c.subnets)
-        ]
+        ties = [c for c in self.known if node and c.node == node and self.live(c) and c.covers(prefix)]
         store: RouteStore = self.stores[handle]
         store.announce(route)
-        self.routes[prefix] = (route, tie[0] if tie else None)
+        self.routes[prefix] = (route, ties[0] if ties else None)
 
-    @rule(handle=handles, prefix=st.sampled_from(FOUR + SIX), node=st.sampled_from(["a", "b", ""]))
+    @precondition(lambda self: self.known)
+    @rule(handle=handles, data=st.data(), hop=st.booleans())
+    def announce_leased(self, handle: int, data: st.DataObject, hop: bool) -> None:
+        """Announce what a lease gives, as a node does."""
+        claimed = data.draw(st.sampled_from(self.known))
+        for prefix in claimed.subnets:
+            self.announce(handle, prefix, claimed.node, hop)
+
+    @rule(handle=handles, prefix=prefixes, node=announcers)
     def withdraw(self, handle: int, prefix: Prefix, node: str) -> None:
         """Withdraw what may be there, and may be the node's own."""
         store: RouteStore = self.stores[handle]
@@ -226,10 +264,17 @@ class RouteMachine(LeaseMachine):
         if prefix in self.routes and self.routes[prefix][0].node == node:
             del self.routes[prefix]
 
+    @precondition(lambda self: self.routes)
+    @rule(handle=handles, data=st.data(), node=announcers)
+    def withdraw_known(self, handle: int, data: st.DataObject, node: str) -> None:
+        """Withdraw what is there."""
+        self.withdraw(handle, data.draw(st.sampled_from(sorted(self.routes, key=str))), node)
+
+    @precondition(lambda self: len(self.readers) < 3)
     @rule()
     def subscribe(self) -> None:
-        """Begin to listen through the handle that stays open."""
-        self.readers.append((self.stores[0].subscribe(), {}))
+        """Begin to listen, through the handle that stays open."""
+        self.readers.append(Reader(self.stores[0].subscribe()))
 
     @rule(handle=st.just(1))
     def reopen(self, handle: int) -> None:
@@ -238,19 +283,19 @@ class RouteMachine(LeaseMachine):
 
     @rule(data=st.data())
     def listen(self, data: st.DataObject) -> None:
-        """One subscriber reads up to now, and then knows what the model knows."""
-        if not self.readers:
-            return
-        subscription, known = self.readers[data.draw(st.integers(0, len(self.readers) - 1))]
-        while (event := subscription.next_event(0)) is not None:
-            match event:
-                case Snapshot(routes=routes):
-                    known.clear()
-                    known.update({route.prefix: route for route in routes})
-                case Announced(route=route):
-                    known[route.prefix] = route
-                case Withdrawn(prefix=prefix):
-                    known.pop(prefix, None)
-                case _:
-                    raise AssertionError(event)
-        assert known == {prefix: route for prefix, (route, _) in self.routes.items()}
+        """A subscriber that slept as long as it liked knows everything again."""
+        assert data.draw(st.sampled_from(self.readers)).read() == self._expected()
+
+    @rule()
+    def doze(self) -> None:
+        """The first subscriber falls asleep, or wakes: a reader must not be needed for time to pass."""
+        self.awake = not self.awake
+
+    @invariant()
+    def one_hears_everything(self) -> None:
+        """The first subscriber, while it is awake, knows what the model knows after every step."""
+        if hasattr(self, "readers") and self.awake:
+            assert self.readers[0].read() == self._expected()
+
+    def _expected(self) -> dict[Prefix, Route]:
+        return {prefix: route for prefix, (route, _) in self.routes.items()}

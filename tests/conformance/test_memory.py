@@ -51,7 +51,7 @@ class MemoryRoutes(RouteMachine):
         return bed()
 
 
-quickly = settings(stateful_step_count=30, deadline=None)
+quickly = settings(stateful_step_count=40, deadline=None)
 TestLeaseMachine = MemoryLeases.TestCase
 TestLeaseMachine.settings = quickly
 TestRouteMachine = MemoryRoutes.TestCase

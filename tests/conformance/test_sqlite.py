@@ -58,7 +58,7 @@ class SqliteRoutes(RouteMachine):
         return bed(history=4)
 
 
-quickly = settings(stateful_step_count=30, deadline=None)
+quickly = settings(stateful_step_count=40, deadline=None)
 TestLeaseMachine = SqliteLeases.TestCase
 TestLeaseMachine.settings = quickly
 TestRouteMachine = SqliteRoutes.TestCase
