@@ -1,0 +1,468 @@
+"""A kernel and a store in memory, that fail, hang and lose exactly what a test tells them to.
+
+They keep the contracts of the real ones. On top of that a test can
+
+- arm a fault: the next call of that name, or the next operation that fits, fails once, some times or for ever;
+- act behind everybody's back: change the kernel's items, end a container's namespace, cut a store off;
+- wait: every wait here is for something to happen, with a deadline, and never for time to pass.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_interface
+from typing import Self
+
+import attrs
+
+from containernet.contracts import Failure, Options, UnderlayLink
+from containernet.errors import ConfigError, KernelError, StoreUnavailable
+from containernet.events import Announced, Event, Snapshot, Withdrawn
+from containernet.items import Item, Key, Link, Sysctl, Veth, by_key
+from containernet.model import Interface, Lease, NetworkConfig, Prefix, Route
+from containernet.plan import Create, Delete, Operation, Replace
+from containernet_backends.memory import MemoryStore, MemorySubscription
+
+SOON = 10.0  # seconds; only a failing test waits for so long
+FOR_EVER = 1 << 30
+
+
+class Faults:
+    """What is to go wrong next, by the name of the call. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._before: dict[str, list[Exception]] = {}
+        self._after: dict[str, list[Exception]] = {}
+        self._always: dict[str, Exception] = {}
+        self._hanging: set[str] = set()
+        self._inside: list[str] = []
+
+    def fail(self, call: str, error: Exception, *, times: int = 1) -> None:
+        """Make the next `times` calls raise `error`, having done nothing."""
+        with self._changed:
+            if times == FOR_EVER:
+                self._always[call] = error
+            else:
+                self._before.setdefault(call, []).extend([error] * times)
+
+    def lose_answer(self, call: str, error: Exception) -> None:
+        """Make the next call do its work, and then raise `error`."""
+        with self._changed:
+            self._after.setdefault(call, []).append(error)
+
+    def heal(self, call: str = "") -> None:
+        """Forget every fault of that call, or of all of them, and let go of who hangs in it."""
+        with self._changed:
+            for faults in (self._before, self._after, self._always):
+                for each in [call] if call else list(faults):
+                    faults.pop(each, None)
+        self.let_go(call)
+
+    def let_go(self, call: str = "") -> None:
+        """Let everybody who hangs in that call, or in any, go on."""
+        with self._changed:
+            self._hanging -= {call} if call else set(self._hanging)
+            self._changed.notify_all()
+
+    def hang(self, call: str) -> None:
+        """Make every such call wait until `let_go`."""
+        with self._changed:
+            self._hanging.add(call)
+
+    def wait_until_hung(self, call: str) -> None:
+        """Wait until somebody hangs in that call."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: call in self._inside, SOON), f"nobody called {call}"
+
+    @contextmanager
+    def around(self, call: str) -> Iterator[None]:
+        """Do a call's work inside, with what is to go wrong before and after it."""
+        with self._changed:
+            self._inside.append(call)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: call not in self._hanging)
+            self._inside.remove(call)
+            if self._before.get(call):
+                raise self._before[call].pop(0)
+            if call in self._always:
+                raise self._always[call]
+        yield
+        with self._changed:
+            if self._after.get(call):
+                raise self._after[call].pop(0)
+
+
+@attrs.define
+class _OperationFault:
+    fits: Callable[[Operation], bool]
+    errno: int
+    times: int
+
+
+class FakeKernel:
+    """One network namespace: items under their keys, with the kernel's own refusals and its own cascade.
+
+    Deleting a link deletes what stands on it, and the far end of a veth with all that stands on that. A device
+    that wants what a kernel gives out only once, and an item whose link is not there, are refused. A veth is
+    born with its far end in the namespace that it names.
+
+    Args:
+        foreign: names of links that are there and not ours.
+        addresses: of the first foreign link: what `underlay` tells.
+        mtu: of the same.
+    """
+
+    def __init__(
+        self,
+        *,
+        foreign: Iterable[str] = ("eth0",),
+        addresses: Iterable[str] = ("192.0.2.1/24", "2001:db8::1/64"),
+        mtu: int = 1500,
+    ) -> None:
+        self.items: dict[Key, Item] = {}
+        self.foreign = list(foreign)
+        self.others: dict[Key, str] = {}  # items of somebody else, with the owner's name
+        self.namespaces: dict[str, FakeKernel] = {}
+        self.faults = Faults()
+        self.batches: list[tuple[Operation, ...]] = []
+        self.reads = 0
+        self._addresses = tuple(map(ip_interface, addresses))
+        self._mtu = mtu
+        self._operation_faults: list[_OperationFault] = []
+        self._changed = threading.Condition(threading.RLock())
+        self._disturbed = False
+        self._closed = False
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Build an empty one; there are no options."""
+        for name in options:
+            raise ConfigError(f"the fake kernel has no option {name!r}")
+        return cls()
+
+    # The contract.
+
+    def read(self) -> Mapping[Key, Item]:
+        """Return every item of ours."""
+        with self.faults.around("read"), self._changed:
+            self._refuse_closed()
+            self.reads += 1
+            return dict(self.items)
+
+    def execute(self, operations: Sequence[Operation]) -> Sequence[Failure]:
+        """Carry the operations out in order; one failure never stops the rest."""
+        with self.faults.around("execute"), self._changed:
+            self._refuse_closed()
+            self.batches.append(tuple(operations))
+            failures = [failure for each in operations if (failure := self._run(each))]
+            self._changed.notify_all()
+            return failures
+
+    def changed(self, timeout: float) -> bool:
+        """Wait for somebody else's change."""
+        with self.faults.around("changed"), self._changed:
+            self._changed.wait_for(lambda: self._disturbed or self._closed, timeout)
+            disturbed, self._disturbed = self._disturbed, False
+            return disturbed and not self._closed
+
+    def close(self) -> None:
+        """Wake `changed`; the items stay."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def inside(self, netns: str) -> FakeKernel:
+        """Return the kernel of a container's namespace, open."""
+        with self.faults.around("inside"), self._changed:
+            if netns not in self.namespaces:
+                raise KernelError(f"{netns}: there is no such namespace")
+            inner = self.namespaces[netns]
+            inner._closed = False
+            return inner
+
+    def underlay(self, interface: str = "") -> UnderlayLink:
+        """Return the first foreign link."""
+        if interface not in {"", *self.foreign}:
+            raise ConfigError(f"no link {interface!r}; there are: {', '.join(self.foreign)}")
+        addresses: tuple[Interface, ...] = self._addresses
+        return UnderlayLink(name=interface or self.foreign[0], mtu=self._mtu, addresses=addresses)
+
+    # What a test does to it.
+
+    def fail(self, fits: Callable[[Operation], bool], *, code: int = errno.EINVAL, times: int = 1) -> None:
+        """Refuse the next `times` operations that fit."""
+        self._operation_faults.append(_OperationFault(fits, code, times))
+
+    def heal(self) -> None:
+        """Forget every fault."""
+        self._operation_faults.clear()
+        self.faults.heal()
+
+    def lose(self, *keys: Key) -> None:
+        """Delete items as somebody else would, with the cascade."""
+        with self._disturbing():
+            for key in keys:
+                self._drop(self.items[key])
+
+    def put(self, *items: Item) -> None:
+        """Add or change items as somebody else would, marked as ours."""
+        with self._disturbing():
+            self.items.update(by_key(items))
+
+    def add_namespace(self, netns: str) -> FakeKernel:
+        """Make a container's namespace."""
+        with self._changed:
+            inner = self.namespaces[netns] = FakeKernel(foreign=(), addresses=())
+            return inner
+
+    def end_namespace(self, netns: str) -> None:
+        """End a container's namespace: its veth goes with it, and the kernel says so."""
+        with self._disturbing():
+            del self.namespaces[netns]
+            for item in list(self.items.values()):
+                if isinstance(item, Link) and isinstance(item.type, Veth) and item.type.peer_netns == netns:
+                    self._drop(item)
+
+    def restart(self) -> FakeKernel:
+        """Return what the next process finds: the same items and namespaces, open again."""
+        with self._changed:
+            self._closed = self._disturbed = False
+            self.batches, self.reads = [], 0
+            return self
+
+    def wait_for(self, condition: Callable[[Mapping[Key, Item]], bool], *, timeout: float = SOON) -> None:
+        """Wait until what the kernel holds fulfils the condition."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: condition(self.items), timeout)
+            assert done, f"the kernel holds: {self.words()}"
+
+    def words(self) -> list[str]:
+        """Return every item in the operator's words, in the order of their creation by rank."""
+        with self._changed:
+            return [str(item) for item in sorted(self.items.values(), key=lambda item: (item.rank, str(item)))]
+
+    # How it works.
+
+    @contextmanager
+    def _disturbing(self) -> Iterator[None]:
+        with self._changed:
+            yield
+            self._disturbed = True
+            self._changed.notify_all()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise KernelError("this kernel was closed: make a new one")
+
+    def _run(self, operation: Operation) -> Failure | None:
+        code = self._armed(operation)
+        if code is None:
+            match operation:
+                case Create(item):
+                    code = self._create(item)
+                case Replace(item, old):
+                    code = self._replace(item, old)
+                case Delete(item):
+                    if item.key in self.items:
+                        self._drop(self.items[item.key])
+        if code is None:
+            return None
+        reason = self.others.get(operation.item.key, errno.errorcode[code])
+        return Failure(operation=operation, errno=code, reason=reason)
+
+    def _armed(self, operation: Operation) -> int | None:
+        for fault in self._operation_faults:
+            if fault.times and fault.fits(operation):
+                fault.times -= 1
+                return fault.errno
+        return None
+
+    def _create(self, item: Item) -> int | None:
+        if item.key in self.others or (item.key in self.items and not isinstance(item, Sysctl)):
+            return errno.EEXIST
+        if isinstance(item, Link):
+            return self._create_link(item)
+        if not _stands_on(item) <= self._links():
+            return errno.ENODEV
+        self.items[item.key] = item
+        return None
+
+    def _create_link(self, link: Link) -> int | None:
+        mine = [each for each in self.items.values() if isinstance(each, Link)]
+        if link.name in self.foreign:
+            return errno.EEXIST
+        if link.exclusive is not None and link.exclusive in {each.exclusive for each in mine}:
+            return errno.EEXIST
+        if isinstance(link.type, Veth):
+            inner = self.namespaces.get(link.type.peer_netns)
+            if inner is None:
+                return errno.ENOENT
+            if link.type.peer in inner.foreign:
+                return errno.EEXIST
+            inner.foreign.append(link.type.peer)
+        self.items[link.key] = attrs.evolve(link, mac=link.mac or "02:00:00:00:00:99")
+        return None
+
+    def _replace(self, item: Item, old: Item) -> int | None:
+        there = self.items.get(item.key)
+        if there is None:
+            return errno.ENOENT
+        if isinstance(item, Link) and isinstance(there, Link):
+            if item.type != there.type:
+                return errno.EOPNOTSUPP
+            item = attrs.evolve(item, mac=item.mac or there.mac)
+        if not isinstance(item, Link) and not _stands_on(item) <= self._links():
+            return errno.ENODEV
+        self.items[item.key] = item
+        return None
+
+    def _drop(self, item: Item) -> None:
+        del self.items[item.key]
+        if not isinstance(item, Link):
+            return
+        for key in [key for key, each in self.items.items() if item.name in _stands_on(each)]:
+            del self.items[key]
+        if isinstance(item.type, Veth) and (inner := self.namespaces.get(item.type.peer_netns)):
+            inner.foreign.remove(item.type.peer)
+            gone = [key for key, each in inner.items.items() if each.link == item.type.peer]
+            for key in gone:
+                del inner.items[key]
+
+    def _links(self) -> set[str]:
+        return {"", *self.foreign, *(item.name for item in self.items.values() if isinstance(item, Link))}
+
+
+def _stands_on(item: Item) -> set[str]:
+    return set() if isinstance(item, Link) else {item.link, getattr(item, "bridge", "")}
+
+
+class FakeSubscription:
+    """One reader of a `FakeStore`, that a test can cut off."""
+
+    def __init__(self, inner: MemorySubscription, faults: Faults) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._cut = False
+
+    def next_event(self, timeout: float) -> Event | None:
+        """Wait for the next event."""
+        with self._faults.around("next_event"):
+            event = self._inner.next_event(timeout)
+            if self._cut:
+                raise StoreUnavailable("the connection was cut")
+            return event
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._inner.close()
+
+    def cut(self) -> None:
+        """Break the connection: the next or waiting `next_event` says so."""
+        self._cut = True
+        self._inner.close()
+
+
+class FakeStore(MemoryStore):
+    """One host's connection to a memory store: it can fail, hang, be away, and lose answers.
+
+    Connections of one name hold the same leases and routes; each has its own faults. See `MemoryStore`.
+    """
+
+    def __init__(self, *, name: str, now: Callable[[], float] | None = None) -> None:
+        if now is None:
+            super().__init__(name=name)
+        else:
+            super().__init__(name=name, now=now)
+        self.faults = Faults()
+        self._cuttable: list[FakeSubscription] = []
+
+    CALLS = ("network", "configure", "leases", "claim", "renew", "release", "announce", "withdraw", "subscribe")
+
+    def go_away(self) -> None:
+        """Be unreachable for every call from now on, and cut every subscription."""
+        for call in self.CALLS:
+            self.faults.fail(call, StoreUnavailable("the store is away"), times=FOR_EVER)
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut every subscription; a new one can be had."""
+        for subscription in self._cuttable:
+            subscription.cut()
+        self._cuttable.clear()
+
+    def come_back(self) -> None:
+        """Be reachable again."""
+        self.faults.heal()
+
+    def network(self) -> NetworkConfig | None:
+        """See LeaseStore."""
+        with self.faults.around("network"):
+            return super().network()
+
+    def configure(self, network: NetworkConfig) -> NetworkConfig:
+        """See ConfiguresNetwork."""
+        with self.faults.around("configure"):
+            return super().configure(network)
+
+    def leases(self) -> Sequence[Lease]:
+        """See LeaseStore."""
+        with self.faults.around("leases"):
+            return super().leases()
+
+    def claim(self, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease:
+        """See LeaseStore."""
+        with self.faults.around("claim"):
+            return super().claim(subnets, node, ttl)
+
+    def renew(self, lease: Lease, ttl: float) -> Lease:
+        """See LeaseStore."""
+        with self.faults.around("renew"):
+            return super().renew(lease, ttl)
+
+    def release(self, lease: Lease) -> None:
+        """See LeaseStore."""
+        with self.faults.around("release"):
+            super().release(lease)
+
+    def announce(self, route: Route) -> None:
+        """See RouteStore."""
+        with self.faults.around("announce"):
+            super().announce(route)
+
+    def withdraw(self, route: Route) -> None:
+        """See RouteStore."""
+        with self.faults.around("withdraw"):
+            super().withdraw(route)
+
+    def subscribe(self) -> FakeSubscription:  # type: ignore[override]
+        """See RouteStore."""
+        with self.faults.around("subscribe"):
+            subscription = FakeSubscription(super().subscribe(), self.faults)
+            self._cuttable.append(subscription)
+            return subscription
+
+
+def wait_for_routes(store: MemoryStore, condition: Callable[[Mapping[Prefix, Route]], bool]) -> None:
+    """Wait until the routes that `store` tells fulfil the condition."""
+    routes: dict[Prefix, Route] = {}
+    subscription = store.subscribe()
+    try:
+        event = subscription.next_event(SOON)
+        while event is not None:
+            match event:
+                case Snapshot():
+                    routes = {route.prefix: route for route in event.routes}
+                case Announced(route=route):
+                    routes[route.prefix] = route
+                case Withdrawn(prefix=prefix):
+                    routes.pop(prefix, None)
+            if condition(routes):
+                return
+            event = subscription.next_event(SOON)
+    finally:
+        subscription.close()
+    raise AssertionError(f"the store tells: {list(map(str, routes.values()))}")
