@@ -1,4 +1,4 @@
-"""netlink: what operators look up, as an independent decoder (pyroute2) reads it, and the sentences they see."""
+"""netlink: what operators look up, as an independent decoder (pyroute2) reads it, and what they are told."""
 
 from __future__ import annotations
 

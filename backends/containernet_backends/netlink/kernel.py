@@ -190,6 +190,8 @@ class NetlinkKernel:
                         self._enter(lambda: change_sysctl(operation))  # noqa: B023 - called before the next turn
             except Refused as refused:
                 failures.append(_failure(operation, refused))
+            except PermissionRefused as error:  # the namespace may not be entered
+                failures.append(Failure(operation=operation, errno=errno.EPERM, reason=str(error)))
         return failures
 
     def _batch(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> list[Failure]:

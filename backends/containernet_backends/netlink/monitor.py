@@ -39,7 +39,7 @@ class Listener:
         """Return whether what arrived so far contradicts what is believed; True also if something was lost."""
         try:
             heard = [message for message in self._socket.notifications() if message.port != own_port]
-            return view.differs(heard)
+            return bool(heard) and view.differs(heard)
         except Malformed:
             return True
         except OSError as error:

@@ -47,6 +47,7 @@ class View:
         self.links: dict[int, LinkRecord] = {}
         self._names: dict[int, str] = {}
         self._items: dict[Key, Item] = {}
+        self._expected: list[Operation] = []
         self._stands_on: set[str] = set()
         self._watched: set[str] = set()
 
@@ -55,13 +56,18 @@ class View:
         self.links = dict(links)
         self._names = {index: record.name for index, record in links.items()}
         self._items = dict(items)
+        self._expected.clear()
         self._stands_on = set(self._watched)
         for item in items.values():
             self._lean(item)
 
     def expect(self, operations: Iterable[Operation]) -> None:
         """Believe that the operations will have been carried out."""
-        for operation in operations:
+        self._expected.extend(operations)
+
+    def _catch_up(self) -> None:
+        # Not at once: hashing the keys costs as much as encoding the messages, and mostly `read` comes first.
+        for operation in self._expected:
             item = operation.item
             if not isinstance(operation, Delete):
                 self._items[item.key] = item
@@ -70,6 +76,7 @@ class View:
             self._items.pop(item.key, None)
             if isinstance(item, Link) and item.name not in self._watched:
                 self._stands_on.discard(item.name)
+        self._expected.clear()
 
     def watch(self, link: str) -> None:
         """Take a link as one that matters, whatever stands on it."""
@@ -87,6 +94,7 @@ class View:
         Raises:
             Malformed: a message does not parse.
         """
+        self._catch_up()
         heard = _Round()
         for message in messages:
             match message.type:

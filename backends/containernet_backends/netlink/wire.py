@@ -111,12 +111,14 @@ class Encoder:
         return b"".join((head, _U32.pack(sequence), middle, first, between, second, after))
 
     def _route(self, verb: type[Operation], item: KernelRoute, index: int) -> _Template:
-        destination, gateway = item.destination, item.gateway
-        via = 0 if gateway is None or verb is Delete else gateway.version
-        length = destination.prefixlen
-        shape = (verb, index, destination.version, length, via, item.onlink, item.table, item.metric)
+        destination = item.destination
+        gateway = None if verb is Delete else item.gateway
+        # The class stands for the family: it costs no call.
+        hops = (destination.__class__, destination.prefixlen, gateway.__class__, item.onlink)
+        shape = (verb, index, hops, item.table, item.metric)
         template = self._templates.get(shape)
         if template is None:
+            via = 0 if gateway is None else gateway.version
             template = self._templates[shape] = _route_template(verb, item, index, via)
         return template
 
