@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_interface, ip_network
 from functools import partial
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def test_two_agents_reach_each_other(world: World, remote: Any) -> None:
         first.until(ready)
         second.until(ready)
         for host, other in ((one, second), (two, first)):
-            keys = {("route", 254, subnet, 0) for subnet in other.node.subnets}
+            keys: set[Key] = {("route", 254, subnet, 0) for subnet in other.node.subnets}
             host.kernel.wait_for(partial(_holds, keys))
         assert not {each.subnets for each in (first.node,)} & {each.subnets for each in (second.node,)}
 
