@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 import attrs
@@ -67,22 +68,32 @@ class Vxlan:
 
 @attrs.frozen(kw_only=True)
 class IpTunnel:
-    """Link kind: IP in IP, remote any: IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6 (RFC 2473), by `local`.
+    """Link kind: IPv4 in IPv4 (RFC 2003), remote any.
 
     The device has no remote: each route names its own with an on-link gateway. TTL is inherited; the device
     does not force path MTU discovery (nopmtudisc), as flannel's and Calico's do not.
     """
 
-    local: Address
-
-    @property
-    def kind(self) -> str:
-        """The kernel's name for the device: ipip or ip6tnl."""
-        return "ipip" if self.local.version == 4 else "ip6tnl"
+    kind: ClassVar[str] = "ipip"
+    local: IPv4Address
 
     def __str__(self) -> str:
-        mode = "type ipip" if self.local.version == 4 else "type ip6tnl mode ip6ip6"
-        return f"{mode} local {self.local} remote any"
+        return f"type ipip local {self.local} remote any"
+
+
+@attrs.frozen(kw_only=True)
+class ExternalTunnel:
+    """Link kind: IPv6 in IPv6 (RFC 2473) in external mode: each route brings the outer header, an `IpEncap`.
+
+    IPv6 has no other way to serve many peers with one device: it takes a gateway as on link only where no
+    more specific route than the default one leads to it, and on the underlay there nearly always is one.
+    A namespace has one such device at most.
+    """
+
+    kind: ClassVar[str] = "ip6tnl"
+
+    def __str__(self) -> str:
+        return "type ip6tnl external"
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +115,7 @@ class Veth:
         return f"type veth peer name {self.peer} netns {self.peer_netns}"
 
 
-LinkType = Bridge | Vxlan | IpTunnel | Veth
+LinkType = Bridge | Vxlan | IpTunnel | ExternalTunnel | Veth
 
 
 @attrs.frozen(kw_only=True)
@@ -143,7 +154,9 @@ class Link:
             case Vxlan(vni=vni, port=port, local=local):
                 return ("vxlan", local.version, vni, port)
             case IpTunnel(local=local):
-                return ("tunnel", local)
+                return ("ipip", local)
+            case ExternalTunnel():
+                return ("ip6tnl",)
             case _:
                 return None
 
@@ -264,6 +277,21 @@ class Neighbour:
 
 
 @attrs.frozen(kw_only=True)
+class IpEncap:
+    """The outer header that a route puts on a packet (ip-route(8), encap ip6).
+
+    Args:
+        source, destination: the outer addresses, both of IPv6.
+    """
+
+    source: IPv6Address
+    destination: IPv6Address
+
+    def __str__(self) -> str:
+        return f"encap ip6 src {self.source} dst {self.destination}"
+
+
+@attrs.frozen(kw_only=True)
 class KernelRoute:
     """A unicast route of the FIB (ip-route(8)), marked with our own protocol number.
 
@@ -272,6 +300,7 @@ class KernelRoute:
         link: the outgoing interface.
         gateway: the next hop; None: the destination itself is on link.
         onlink: take the gateway as on link even though no address says so.
+        encap: the outer header, for a link in external mode; None: the link knows by itself.
         table: 1 to 4294967295; 254 is `main`.
         metric: the kernel's priority; 0 means its default (0 for IPv4, 1024 for IPv6).
     """
@@ -281,6 +310,7 @@ class KernelRoute:
     link: str
     gateway: Address | None = None
     onlink: bool = False
+    encap: IpEncap | None = None
     table: int = 254
     metric: int = 0
 
@@ -291,6 +321,8 @@ class KernelRoute:
 
     def __str__(self) -> str:
         words = [f"route {self.destination}"]
+        if self.encap is not None:
+            words.append(str(self.encap))
         if self.gateway is not None:
             words.append(f"via {self.gateway}")
         words.append(f"dev {self.link}")

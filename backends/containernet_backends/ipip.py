@@ -1,23 +1,27 @@
-"""ipip: IP in IP (RFC 2003, RFC 2473), one device per family with remote any, one route per peer.
+"""ipip: IP in IP (RFC 2003, RFC 2473), one device per family for all peers, one route per peer.
 
-The device adds one IP header and nothing else. It has no table of its own: the outer destination is the gateway
-of the route that sent the packet there, which is why each route names the peer's underlay address as a gateway
-that is taken as on link.
+The device adds one IP header and nothing else. It has no table of its own: the route that sends a packet there
+says where the outer header goes. For IPv4 the outer destination is the route's gateway, the peer's underlay
+address, taken as on link; that is flannel's and Calico's shape. IPv6 refuses such a gateway where the underlay
+has a route of its own to it, so there the route carries the outer header itself. On the wire both are one
+header of the packet's own family.
 
     ip link add ipip.4 type ipip local 192.0.2.1 remote any ttl inherit nopmtudisc
     ip route add 10.4.2.0/24 via 192.0.2.2 dev ipip.4 onlink
 
-The shapes are flannel's and Calico's. A packet of one family travels in a header of the same family.
+    ip link add ipip.6 type ip6tnl external
+    ip route add fd00:4:0:2::/64 encap ip6 src 2001:db8::1 dst 2001:db8::2 dev ipip.6
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import Self
 
 import attrs
 
-from containernet.items import IpTunnel, Item, KernelRoute, Link
+from containernet.items import ExternalTunnel, IpEncap, IpTunnel, Item, KernelRoute, Link
 from containernet.model import Node, Route, Tunnel
 from containernet.options import build
 
@@ -56,9 +60,10 @@ class Ipip:
         """One device for each family, with the node's own address on it."""
         require_underlay(node, OVERHEAD)
         for subnet in node.subnets:
+            local = underlay_address(node, subnet.version)
             yield Link(
                 name=_device(subnet.version),
-                type=IpTunnel(local=underlay_address(node, subnet.version)),
+                type=IpTunnel(local=local) if isinstance(local, IPv4Address) else ExternalTunnel(),
                 mtu=node.mtu - OVERHEAD[subnet.version],
             )
             yield tunnel_address(_device(subnet.version), subnet)
@@ -68,14 +73,12 @@ class Ipip:
         check_tunnel_type(route, "ipip")
         if self.direct and node.on_link(route.next_hop):
             return (direct_route(node, route),)
-        return (
-            KernelRoute(
-                destination=route.prefix,
-                gateway=route.next_hop,
-                link=_device(route.prefix.version),
-                onlink=True,
-            ),
-        )
+        link = _device(route.prefix.version)
+        own = underlay_address(node, route.prefix.version)
+        if isinstance(route.next_hop, IPv6Address) and isinstance(own, IPv6Address):
+            encap = IpEncap(source=own, destination=route.next_hop)
+            return (KernelRoute(destination=route.prefix, encap=encap, link=link),)
+        return (KernelRoute(destination=route.prefix, gateway=route.next_hop, link=link, onlink=True),)
 
 
 def _device(version: int) -> str:

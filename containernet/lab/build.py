@@ -28,7 +28,7 @@ NICS = ("eth0", "eth1")
 _LEAST_OPTIONS: dict[str, dict[str, Any]] = {
     "vxlan": {"vxlan_id": 1, "vxlan_port": 8472},
     "ipip": {"ipip_local": "192.0.2.1"},
-    "ip6tnl": {"ip6tnl_local": "2001:db8::1"},
+    "ip6tnl": {"ip6tnl_collect_metadata": True},
 }
 _NODAD = 0x02  # IFA_F_NODAD: an address that can be used at once
 

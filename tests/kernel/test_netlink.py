@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from threading import Thread
 
 import attrs
@@ -18,8 +18,10 @@ from containernet.errors import ConfigError, KernelError, PermissionRefused
 from containernet.items import (
     Bridge,
     BridgePort,
+    ExternalTunnel,
     FdbEntry,
     InterfaceAddress,
+    IpEncap,
     IpTunnel,
     Item,
     KernelRoute,
@@ -254,16 +256,20 @@ class TestVeth:
 @pytest.mark.uml
 @FAMILIES
 def test_ip_in_ip_is_made_changed_and_removed(kernel: NetlinkKernel, host: Netns, version: int) -> None:
-    """The tunnel is what the operator would have made, and can carry an on-link route per peer."""
-    mtu = 1400 if version == 4 else 1380
-    tunnel = Link(name="tun0", type=IpTunnel(local=OWN[version].ip), mtu=mtu)
-    # IPv6 takes no on-link gateway that another link leads to already, so the peer is one behind the router.
-    peer = ip_address("198.51.100.2" if version == 4 else "2001:db8::2")
-    over = route(version, link="tun0", gateway=peer, onlink=True)
+    """The tunnel is what the operator would have made, and can carry a route per peer, on its own link."""
+    own = OWN[version].ip
+    if isinstance(own, IPv4Address):
+        tunnel = Link(name="tun0", type=IpTunnel(local=own), mtu=1400)
+        over = route(4, link="tun0", gateway=own + 1, onlink=True)
+    else:
+        tunnel = Link(name="tun0", type=ExternalTunnel(), mtu=1380)
+        over = route(6, link="tun0", gateway=None, encap=IpEncap(source=own, destination=own + 1))
     reach(kernel, [*ground(version), tunnel, over])
     shown = host.ip("-d link show tun0")
-    assert "remote any" in shown
-    assert ("nopmtudisc" if version == 4 else "encaplimit none") in shown
+    assert ("nopmtudisc" if version == 4 else "ip6tnl external") in shown
+    assert ("onlink" if version == 4 else f"encap ip6 id 0 src {own} dst {own + 1}") in host.ip(
+        f"-{version} route"
+    )
     reach(kernel, [*ground(version), attrs.evolve(tunnel, mtu=1300), over])
     reach(kernel, ground(version))
 
@@ -272,7 +278,9 @@ def test_ip_in_ip_is_made_changed_and_removed(kernel: NetlinkKernel, host: Netns
 def test_a_second_tunnel_of_one_address(kernel: NetlinkKernel, host: Netns) -> None:
     """The kernel gives one address to one tunnel; the failure says which value is taken."""
     host.ip("tunnel add other mode ipip local 10.0.0.1 remote any")
-    (failure,) = kernel.execute([Create(Link(name="tun0", type=IpTunnel(local=OWN[4].ip), mtu=1400))])
+    (failure,) = kernel.execute(
+        [Create(Link(name="tun0", type=IpTunnel(local=IPv4Address("10.0.0.1")), mtu=1400))]
+    )
     assert failure.errno == errno.EEXIST
     assert "local 10.0.0.1" in failure.reason
 

@@ -6,7 +6,7 @@ meet (one VNI for two devices, a route whose link goes), and random values out o
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from itertools import product
 
 import attrs
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from containernet.items import (
     Bridge,
     BridgePort,
+    ExternalTunnel,
     FdbEntry,
     InterfaceAddress,
     IpTunnel,
@@ -134,7 +135,8 @@ def routes(draw: st.DrawFn) -> Route:
 LINK_TYPES: tuple[tuple[LinkType, ...], ...] = (
     (Bridge(),),
     (Veth(peer="eth0", peer_netns="/run/netns/c1"),),
-    tuple(IpTunnel(local=local) for local in UNDERLAY),
+    tuple(IpTunnel(local=local) for local in UNDERLAY if isinstance(local, IPv4Address)),
+    (ExternalTunnel(),),
     tuple(
         Vxlan(vni=vni, local=local, port=port, dev="eth0")
         for vni, local, port in product((1, 2), UNDERLAY, (4789, 8472))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.uml
 
 TUNNEL: dict[str, dict[str, str | int]] = {
     "ipip": {"ipip_local": "192.0.2.1"},
-    "ip6tnl": {"ip6tnl_local": "2001:db8::1"},
+    "ip6tnl": {"ip6tnl_collect_metadata": True},
     "vxlan": {"vxlan_id": 1},
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 from typing import Any
 
 import attrs
@@ -13,8 +13,10 @@ from hypothesis import given
 from containernet.items import (
     Bridge,
     BridgePort,
+    ExternalTunnel,
     FdbEntry,
     InterfaceAddress,
+    IpEncap,
     IpTunnel,
     Item,
     KernelRoute,
@@ -39,12 +41,12 @@ WORDS: list[tuple[Item, str]] = [
     ),
     (Link(name="br0", type=Bridge(), mtu=1450, up=False), "link br0 mtu 1450 down type bridge"),
     (
-        Link(name="t4", type=IpTunnel(local=ip_address("192.0.2.1")), mtu=1480),
+        Link(name="t4", type=IpTunnel(local=IPv4Address("192.0.2.1")), mtu=1480),
         "link t4 mtu 1480 up type ipip local 192.0.2.1 remote any",
     ),
     (
-        Link(name="t6", type=IpTunnel(local=ip_address("2001:db8::1")), mtu=1460),
-        "link t6 mtu 1460 up type ip6tnl mode ip6ip6 local 2001:db8::1 remote any",
+        Link(name="t6", type=ExternalTunnel(), mtu=1460),
+        "link t6 mtu 1460 up type ip6tnl external",
     ),
     (
         Link(name="v1", type=Veth(peer="eth0", peer_netns="/run/netns/c1"), mtu=1450),
@@ -53,6 +55,8 @@ WORDS: list[tuple[Item, str]] = [
     (BridgePort(link="v1", bridge="br0", hairpin=True), "link v1 master br0 hairpin on"),
     (InterfaceAddress(link="br0", address=ip_interface("10.4.1.1/24")), "address 10.4.1.1/24 dev br0"),
     (Sysctl(name="net/ipv4/ip_forward", value="1"), "sysctl net/ipv4/ip_forward=1"),
+        "route fd00::/64 encap ip6 src 2001:db8::1 dst 2001:db8::2 dev t6",
+    ),
     (
         FdbEntry(link="vx0", mac=MAC, destination=ip_address("192.0.2.2")),
         f"fdb {MAC} dev vx0 dst 192.0.2.2 self permanent",
@@ -73,6 +77,12 @@ WORDS: list[tuple[Item, str]] = [
         ),
         "route fd00:4::/64 via fd00:4:: dev vx0 table 100 metric 7 onlink",
     ),
+    (
+        KernelRoute(
+            destination=ip_network("fd00::/64"),
+            link="t6",
+            encap=IpEncap(source=IPv6Address("2001:db8::1"), destination=IPv6Address("2001:db8::2")),
+        ),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from containernet.items import (
     Bridge,
+    ExternalTunnel,
     FdbEntry,
     InterfaceAddress,
     IpTunnel,
@@ -107,11 +108,11 @@ VXLAN = Link(name="vx0", type=Vxlan(vni=1, local=ip_address("192.0.2.1"), port=8
         (ROUTE, errno.ENETUNREACH, "gateway 192.0.2.2 is not on link at eth0: add an address, or route onlink"),
         (ROUTE, errno.ENETDOWN, "link eth0 is down: ip link set eth0 up"),
         (
-            Link(name="tun0", type=IpTunnel(local=ip_address("192.0.2.1")), mtu=1480), errno.EOPNOTSUPP,
+            Link(name="tun0", type=IpTunnel(local=IPv4Address("192.0.2.1")), mtu=1480), errno.EOPNOTSUPP,
             "this kernel has no ipip driver: modprobe ipip",
         ),
         (
-            Link(name="tun0", type=IpTunnel(local=ip_address("fd00::1")), mtu=1460), errno.EOPNOTSUPP,
+            Link(name="tun0", type=ExternalTunnel(), mtu=1460), errno.EOPNOTSUPP,
             "this kernel has no ip6tnl driver: modprobe ip6_tunnel",
         ),
         (

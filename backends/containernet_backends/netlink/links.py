@@ -13,13 +13,12 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Container
-from socket import IPPROTO_IPV6
 from typing import Any
 
 import attrs
 
 from containernet.errors import ContainernetError, KernelError, PermissionRefused
-from containernet.items import Bridge, BridgePort, IpTunnel, Link, Veth, Vxlan
+from containernet.items import Bridge, BridgePort, ExternalTunnel, IpTunnel, Link, Veth, Vxlan
 from containernet.plan import Create, Delete, Operation
 
 from . import constants as c
@@ -159,15 +158,10 @@ def _parameters(socket: NetlinkSocket, operation: Operation, link: Link, namespa
                 ("IFLA_VXLAN_PORT", port),
                 ("IFLA_VXLAN_LEARNING", 0),
             ]
-        case IpTunnel(local=local) if local.version == 4:
-            return [("IFLA_IPIP_LOCAL", str(local)), ("IFLA_IPIP_PMTUDISC", 0)]
         case IpTunnel(local=local):
-            # Without the flag Linux adds RFC 2473's encapsulation limit: 8 octets that no MTU here knows of.
-            return [
-                ("IFLA_IP6TNL_LOCAL", str(local)),
-                ("IFLA_IP6TNL_PROTO", IPPROTO_IPV6),
-                ("IFLA_IP6TNL_FLAGS", c.IP6_TNL_F_IGN_ENCAP_LIMIT),
-            ]
+            return [("IFLA_IPIP_LOCAL", str(local)), ("IFLA_IPIP_PMTUDISC", 0)]
+        case ExternalTunnel():
+            return [("IFLA_IP6TNL_COLLECT_METADATA", True)]
         case Veth(peer=peer, peer_mac=mac):
             born_in = [("IFLA_NET_NS_FD", namespace.descriptor)] if namespace.path else []
             named = [("IFLA_IFNAME", peer)] if peer else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from containernet.items import FdbEntry, IpTunnel, KernelRoute, Link, Sysctl, Veth, Vxlan
+from containernet.items import ExternalTunnel, FdbEntry, IpTunnel, KernelRoute, Link, Sysctl, Veth, Vxlan
 from containernet.plan import Operation
 
 from .frames import Refusal
@@ -78,6 +78,8 @@ def _taken(link: Link) -> str:
             return f"the far end's name {peer} is taken in {netns or 'this namespace'}: remove what has it"
         case IpTunnel(local=local):
             shared = f"local {local}"
+        case ExternalTunnel():
+            shared = "external mode"
         case Vxlan(vni=vni, port=port):
             shared = f"VNI {vni} at port {port}"
         case _:

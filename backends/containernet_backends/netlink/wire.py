@@ -24,8 +24,10 @@ import attrs
 from containernet.items import (
     Bridge,
     BridgePort,
+    ExternalTunnel,
     FdbEntry,
     InterfaceAddress,
+    IpEncap,
     IpTunnel,
     KernelRoute,
     Link,
@@ -95,7 +97,8 @@ class Encoder:
         verb = type(operation)
         if type(item) is KernelRoute:
             first = item.destination.network_address.packed
-            second = item.gateway.packed if item.gateway is not None and verb is not Delete else b""
+            hop = item.encap.destination if item.encap else item.gateway
+            second = hop.packed if hop is not None and verb is not Delete else b""
             head, middle, between, after = self._route(verb, item, index)
         elif type(item) is Neighbour:
             first = item.address.packed
@@ -115,7 +118,8 @@ class Encoder:
         gateway = None if verb is Delete else item.gateway
         # The class stands for the family: it costs no call.
         hops = (destination.__class__, destination.prefixlen, gateway.__class__, item.onlink)
-        shape = (verb, index, hops, item.table, item.metric)
+        encap = item.encap and item.encap.source
+        shape = (verb, index, hops, encap, item.table, item.metric)
         template = self._templates.get(shape)
         if template is None:
             via = 0 if gateway is None else gateway.version
@@ -181,13 +185,23 @@ def _route_template(verb: type[Operation], item: KernelRoute, index: int, via: i
         middle.append(attribute(c.RTA_OIF, _U32.pack(index)))
     middle.append(_attribute_head(c.RTA_DST, size))
     between = b""
-    if via == version:
+    if item.encap and verb is not Delete:
+        between, via = _encap_head(item.encap), item.encap.destination.version
+    elif via == version:
         between = _attribute_head(c.RTA_GATEWAY, size)
     elif via:  # RFC 5549: a next hop of the other family
         between = _attribute_head(c.RTA_VIA, 2 + _SIZE[via]) + struct.pack("=H", _FAMILY[via])
     varying = size + (_SIZE[via] if via else 0)
     after = bytes(-(len(between) + varying) % 4)
     return _template(c.RTM_NEWROUTE, verb, middle=b"".join(middle), size=varying, between=between, after=after)
+
+
+def _encap_head(encap: IpEncap) -> bytes:
+    """Return the attributes of an outer header up to its destination, which varies."""
+    source = attribute(c.LWTUNNEL_IP6_SRC, encap.source.packed)
+    destination = _attribute_head(c.LWTUNNEL_IP6_DST, 16)
+    outer = attribute(c.RTA_ENCAP | c.NLA_F_NESTED, source + destination + bytes(16))
+    return attribute(c.RTA_ENCAP_TYPE, struct.pack("=H", c.LWTUNNEL_ENCAP_IP6)) + outer[:-16]
 
 
 def _encode_address(verb: type[Operation], item: InterfaceAddress, index: int, sequence: int) -> bytes:
@@ -266,11 +280,24 @@ def decode_route(body: bytes, names: Names) -> Owned | None:
             link="" if bent or c.RTA_OIF not in found else names.get(number(found[c.RTA_OIF]), ""),
             gateway=_address(gateway) if gateway and not bent else None,
             onlink=bool(flags & c.RTNH_F_ONLINK) and not bent,
+            encap=None if bent else _encap(found),
             table=table,
             metric=metric,
         ),
         protocol,
     )
+
+
+def _encap(found: Mapping[int, bytes]) -> IpEncap | None:
+    """Return the outer header of a route; one that we never write (a VPN label, a segment list) is none."""
+    if c.RTA_ENCAP not in found or number(found.get(c.RTA_ENCAP_TYPE, b"")) != c.LWTUNNEL_ENCAP_IP6:
+        return None
+    outer = attributes(found[c.RTA_ENCAP])
+    source = _address(outer.get(c.LWTUNNEL_IP6_SRC, bytes(16)))
+    destination = _address(outer.get(c.LWTUNNEL_IP6_DST, bytes(16)))
+    if not isinstance(source, IPv6Address) or not isinstance(destination, IPv6Address):
+        raise Malformed(f"outer header from {source} to {destination}: expected IPv6")
+    return IpEncap(source=source, destination=destination)
 
 
 def neighbour_state(body: bytes) -> int:
@@ -368,9 +395,11 @@ class LinkRecord:
                 return Veth()
             case "vxlan":
                 return _vxlan(self.parameters, names)
-            case "ipip" | "ip6tnl":
-                anywhere = bytes(4 if self.kind == "ipip" else 16)
-                return IpTunnel(local=_address(self.parameters.get(c.IFLA_IPTUN_LOCAL, anywhere)))
+            case "ipip":
+                local = _address(self.parameters.get(c.IFLA_IPTUN_LOCAL, bytes(4)))
+                return IpTunnel(local=local) if isinstance(local, IPv4Address) else None
+            case "ip6tnl" if c.IFLA_IPTUN_COLLECT_METADATA in self.parameters:
+                return ExternalTunnel()
             case _:
                 return None
 
