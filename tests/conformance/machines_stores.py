@@ -32,7 +32,7 @@ from containernet.model import Lease, Prefix, Route, contains, overlaps
 
 from .contracts_stores import Bed
 
-FOUR = [subnet for length in (29, 30, 31) for subnet in ip_network("10.0.0.0/29").subnets(new_prefix=length)]
+FOUR = [subnet for length in (30, 31, 32) for subnet in ip_network("10.0.0.0/30").subnets(new_prefix=length)]
 SIX = [subnet for length in (124, 125) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
 
 subnets: st.SearchStrategy[tuple[Prefix, ...]] = st.one_of(

@@ -55,7 +55,7 @@ class SqliteRoutes(RouteMachine):
 
     def bed(self) -> Bed[SqliteStore]:
         """Return an empty store."""
-        return bed(history=4)
+        return bed(history=1)
 
 
 quickly = settings(stateful_step_count=40, deadline=None)
