@@ -111,7 +111,7 @@ def _load(group: str, name: str) -> type[Backend]:
             group,
             name,
             on_load_failure_callback=lambda _manager, _point, error: failures.append(error),
-            warn_on_missing_entrypoint=False,
+            on_missing_entrypoints_callback=lambda _names: None,  # it would warn; we raise
         )
     except MultipleMatches:
         owners = sorted({each.distribution for each in installed(group) if each.name == name})

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -51,7 +52,7 @@ def blocks(page: str, language: str = "") -> list[Block]:
 def expectations(page: str) -> Iterator[tuple[Block, str]]:
     """Yield every block of Python that is followed by a block of text, with that text."""
     every = blocks(page)
-    for block, following in zip(every, every[1:], strict=False):
+    for block, following in itertools.pairwise(every):
         if (block.language, following.language) == ("python", "text"):
             yield block, following.text
 

@@ -66,8 +66,11 @@ def converse(each: Command, *, lab: str, directory: Path) -> str:
 @pytest.mark.parametrize("page", ["README.md", "docs/packets.md"])
 def test_the_commands_of_a_page_print_what_it_shows(page: str, lab: str, tmp_path: Path) -> None:
     """All commands of a page, in order, compared but for times and the MACs that a kernel makes up."""
-    for example in blocks(page, "python"):
-        (tmp_path / "host.py").write_text(example.text)
+    for example in blocks(page):
+        if name := re.match(r"# (\w+\.sh):", example.text) if example.language == "sh" else None:
+            (tmp_path / name[1]).write_text(example.text)
+        elif example.language == "python":
+            (tmp_path / "host.py").write_text(example.text)
     for each in commands(page):
         said = converse(each, lab=lab, directory=tmp_path)
         assert shape(said) == shape(each.output), f"{page}, the block at line {each.line}: $ {each.command}"
