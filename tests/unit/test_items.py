@@ -55,8 +55,6 @@ WORDS: list[tuple[Item, str]] = [
     (BridgePort(link="v1", bridge="br0", hairpin=True), "link v1 master br0 hairpin on"),
     (InterfaceAddress(link="br0", address=ip_interface("10.4.1.1/24")), "address 10.4.1.1/24 dev br0"),
     (Sysctl(name="net/ipv4/ip_forward", value="1"), "sysctl net/ipv4/ip_forward=1"),
-        "route fd00::/64 encap ip6 src 2001:db8::1 dst 2001:db8::2 dev t6",
-    ),
     (
         FdbEntry(link="vx0", mac=MAC, destination=ip_address("192.0.2.2")),
         f"fdb {MAC} dev vx0 dst 192.0.2.2 self permanent",
@@ -83,6 +81,8 @@ WORDS: list[tuple[Item, str]] = [
             link="t6",
             encap=IpEncap(source=IPv6Address("2001:db8::1"), destination=IPv6Address("2001:db8::2")),
         ),
+        "route fd00::/64 encap ip6 src 2001:db8::1 dst 2001:db8::2 dev t6",
+    ),
 ]
 
 
