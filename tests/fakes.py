@@ -213,6 +213,16 @@ class FakeKernel:
         with self._disturbing():
             self.items.update(by_key(items))
 
+    def become(self, items: Mapping[Key, Item]) -> None:
+        """Hold these items instead of whatever there was, as if somebody else had made them one by one."""
+        with self._disturbing():
+            for item in list(self.items.values()):
+                if item.key in self.items:
+                    self._drop(item)
+            for item in sorted(items.values(), key=lambda item: item.rank):
+                failure = self._run(Create(item))
+                assert failure is None, failure
+
     def add_namespace(self, netns: str) -> FakeKernel:
         """Make a container's namespace."""
         with self._changed:
