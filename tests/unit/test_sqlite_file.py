@@ -23,7 +23,7 @@ from containernet.errors import (
     StoreError,
     StoreUnavailable,
 )
-from containernet.events import Announced, Quarantined, Snapshot
+from containernet.events import Announced, Quarantined, Snapshot, Withdrawn
 from containernet.model import NetworkConfig, Pool, Route
 from containernet_backends.sqlite import SqliteStore
 
@@ -433,6 +433,25 @@ def test_history(tmp_path: Path) -> None:
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as connection:
         assert connection.execute("SELECT count(*) FROM routes").fetchone()[0] <= 11
+
+
+@pytest.mark.parametrize("slept", range(12))
+def test_history_edge(tmp_path: Path, slept: int) -> None:
+    """A withdrawal is not missed, however many changes a subscriber sleeps through behind it."""
+    store = SqliteStore(tmp_path / "store.db", history=5)
+    store.announce(route("10.4.1.0/24"))
+    sleeper = store.subscribe()
+    sleeper.next_event(0)
+    store.withdraw(route("10.4.1.0/24"))
+    for number in range(slept):
+        store.announce(route(f"10.5.{number}.0/24"))
+    first = sleeper.next_event(0)
+    assert isinstance(first, Snapshot) == (slept + 1 > 5)
+    if isinstance(first, Snapshot):
+        assert len(first.routes) == slept
+    else:
+        assert first == Withdrawn(prefix=ONE)
+    store.close()
 
 
 def test_log_is_short(path: Path) -> None:
