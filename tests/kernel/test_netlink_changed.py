@@ -108,7 +108,7 @@ def test_containers_come_and_go_unheard(kernel: NetlinkKernel, netns: Callable[[
         "neigh replace fd00:4:0:1:: lladdr 02:00:00:00:00:aa dev vx0 nud stale",
         "address del 10.4.0.0/32 dev vx0", "address del fd00:4::1/64 dev br0",
         "link del vx0", "link set vx0 down", "link set vx0 mtu 1280", "link set vx0 address 02:00:00:00:00:03",
-        "link set vx0 alias other", "link set br0 down", "link set br0 name br1",
+        "link set vx0 alias other", "link set br0 down",
         "link set eth0 down", "link set eth0 mtu 1400", "address del 192.0.2.1/24 dev eth0", "link del eth0",
     ],
 )  # fmt: skip

@@ -51,8 +51,11 @@ class Occupants:
             return (Replace(item, item),)
         assert isinstance(item, KernelRoute | Neighbour | InterfaceAddress)
         found = self._table(item).get(item.key)
-        if found is not None and self._may_take(found):
+        if found is not None and found.protocol == PROTOCOL:
             return (Replace(item, item),)
+        if found is not None and self._may_take(found):
+            # Linux up to 6.1 at least does not change the number of an IPv4 address that stands.
+            return (Delete(item), Create(item))
         if found is not None:
             owner = protocol_name(found.protocol)
             reason = f"{found.item} exists already, proto {owner}: remove it or {_way_out(item)}"

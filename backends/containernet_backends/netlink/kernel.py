@@ -208,6 +208,8 @@ class NetlinkKernel:
                 instead += [(at, other) for other in occupants.instead(operation)]
             except Refused as objection:
                 failures[at] = _failure(operation, objection)
+        if any(isinstance(other, Delete) for _, other in instead):
+            self._view.doubt()
         for nth, refused in self._send(socket, [other for _, other in instead]).items():
             at = instead[nth][0]
             failures[at] = _failure(operations[at], refused)

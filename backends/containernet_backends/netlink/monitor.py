@@ -19,6 +19,7 @@ _GROUPS = (
     c.RTNLGRP_IPV4_ROUTE,
     c.RTNLGRP_IPV6_ROUTE,
 )
+_LINKS = frozenset({c.RTM_NEWLINK, c.RTM_DELLINK})
 
 
 class Listener:
@@ -38,8 +39,10 @@ class Listener:
     def disturbed(self, view: View, *, own_port: int) -> bool:
         """Return whether what arrived so far contradicts what is believed; True also if something was lost."""
         try:
-            heard = [message for message in self._socket.notifications() if message.port != own_port]
-            return bool(heard) and view.differs(heard)
+            heard = list(self._socket.notifications())
+            # A round that is all our own is passed over unread, however long. Not so one about links, which the
+            # view has to know; nor one that is mixed, where the last word about a key may be ours.
+            return any(each.port != own_port or each.type in _LINKS for each in heard) and view.differs(heard)
         except Malformed:
             return True
         except OSError as error:

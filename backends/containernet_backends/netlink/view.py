@@ -48,6 +48,7 @@ class View:
         self._names: dict[int, str] = {}
         self._items: dict[Key, Item] = {}
         self._expected: list[Operation] = []
+        self._doubtful = False
         self._stands_on: set[str] = set()
         self._watched: set[str] = set()
 
@@ -57,6 +58,7 @@ class View:
         self._names = {index: record.name for index, record in links.items()}
         self._items = dict(items)
         self._expected.clear()
+        self._doubtful = False
         self._stands_on = set(self._watched)
         for item in items.values():
             self._lean(item)
@@ -77,6 +79,10 @@ class View:
             if isinstance(item, Link) and item.name not in self._watched:
                 self._stands_on.discard(item.name)
         self._expected.clear()
+
+    def doubt(self) -> None:
+        """Believe nothing until `reset`: what was done may have had effects that the kernel does not report."""
+        self._doubtful = True
 
     def watch(self, link: str) -> None:
         """Take a link as one that matters, whatever stands on it."""
@@ -106,7 +112,11 @@ class View:
                     self._hear_neighbour(message, heard)
                 case c.RTM_NEWROUTE | c.RTM_DELROUTE:
                     self._hear_route(message, heard)
-        return heard.disturbed or any(self._contradicts(key, item) for key, item in heard.items.items())
+        return (
+            self._doubtful
+            or heard.disturbed
+            or any(self._contradicts(key, item) for key, item in heard.items.items())
+        )
 
     def _contradicts(self, key: Key, item: Item | None) -> bool:
         believed = self._items.get(key)
