@@ -20,6 +20,7 @@ whenever a container comes or goes, which costs every neighbour a timeout.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from typing import Self
@@ -50,8 +51,13 @@ DEFAULT_ROUTE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 def _check_device(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if len(value.encode()) > 15 or "/" in value or (attribute.name == "device" and not value):
-        raise ConfigError(f"{attribute.name} = {value!r}: not an interface name (1 to 15 bytes, no '/')")
+    if not value and attribute.name == "uplink":
+        return
+    # dev_valid_name() in the kernel's net/core/dev.c
+    if not 0 < len(value.encode()) < 16 or value in {".", ".."} or re.search(r"[/:\s]", value):
+        raise ConfigError(
+            f"{attribute.name} = {value!r}: not an interface name (1 to 15 bytes, no '/', ':' or white space)"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +71,12 @@ class Bridge:
 
     device: str = attrs.field(default="cn0", validator=_check_device)
     uplink: str = attrs.field(default="", validator=_check_device)
+
+    def __attrs_post_init__(self) -> None:
+        if self.uplink == self.device:
+            raise ConfigError(
+                f"uplink {self.uplink} is the bridge itself: name a NIC of the host, or leave it out"
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Self:
