@@ -200,10 +200,6 @@ class Pinger:
             if events & select.POLLERR:
                 self._take_errors(own, version)
 
-    def forget(self, ticket: int) -> None:
-        """Wait no longer for the answer to that request."""
-        self._sent.pop(ticket, None)
-
     def _settle(self, ticket: int, answer: Answer) -> None:
         if self._sent.pop(ticket, None) is not None:
             self.answers[ticket] = answer

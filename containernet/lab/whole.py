@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..model import Address
 from . import build, cluster, daemons, interfaces, namespaces, ping as pinging
 from .cluster import Lab
 from .topology import Topology
+
+_FIRST_REPLY = 10.0  # seconds
 
 
 def up(name: str, topology: Topology, *, say: Callable[[str], object] = str) -> Lab:
@@ -58,8 +61,12 @@ def _check_kernel(topology: Topology) -> None:
     if missing := build.missing_link_kinds(wanted):
         raise build.MissingDriver(
             f"this kernel has no {' and no '.join(missing)}, which dataplane {topology.dataplane} needs: load "
-            f"the module as root (modprobe {' '.join(missing)}), or choose another dataplane"
+            f"the module as root (modprobe -a {' '.join(map(_module, missing))}), or choose another dataplane"
         )
+
+
+def _module(kind: str) -> str:
+    return "ip6_tunnel" if kind == "ip6tnl" else kind
 
 
 def _start(topology: Topology) -> None:
@@ -129,8 +136,10 @@ class Stream:
         """Wait until the first reply has come.
 
         Raises:
-            KernelError: none did while the stream ran.
+            KernelError: none did, in ten seconds or while the stream ran.
         """
+        if not select.select([self._first], [], [], _FIRST_REPLY)[0]:
+            raise KernelError(f"the stream had no reply in {_FIRST_REPLY:.0f} s")
         if not os.read(self._first, 1):
             raise KernelError("the stream ended before its first reply")
 

@@ -212,8 +212,8 @@ def test_a_command_runs_in_its_host_and_its_exit_status_comes_back(
     assert routed.run("host2", ["sh", "-c", "readlink /proc/1/exe /proc/self/exe; exit 42"]) == 42
     assert len(capfd.readouterr().out.splitlines()) == 2
     assert routed.run("host2", ["sh", "-c", "kill -TERM $$"]) == 128 + signal.SIGTERM
-    assert routed.run("host2", ["no-such-program"]) == 127
-    assert "no-such-program: No such file" in capfd.readouterr().err
+    assert routed.run("host2", ["/no/such/program"]) == 127
+    assert "/no/such/program: No such file" in capfd.readouterr().err
 
 
 def test_an_unknown_place_is_an_error_that_names_the_known_ones(routed: Lab) -> None:

@@ -1,0 +1,90 @@
+"""The plan of a lab: every address once, every host on a segment, and nothing that leaks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given, strategies as st
+
+from containernet.errors import ConfigError
+from containernet.lab import daemons
+from containernet.lab.topology import MOST_HOSTS, UNDERLAYS, Topology
+
+DOCUMENTATION = [
+    ip_network(prefix) for prefix in ("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
+]  # RFC 5737, RFC 3849
+
+topologies = st.builds(
+    Topology,
+    hosts=st.integers(1, MOST_HOSTS),
+    containers=st.integers(0, 5),
+    underlay=st.sampled_from(UNDERLAYS),
+    dataplane=st.sampled_from(("vxlan", "bridge")),
+    versions=st.sampled_from(((4,), (6,), (4, 6))),
+)
+
+
+@given(topologies)
+def test_every_address_and_every_name_is_given_once(topology: Topology) -> None:
+    """Hosts and router never collide, and all addresses are for documentation."""
+    addresses = [own.ip for host in topology.members for own in host.addresses]
+    addresses += [own.ip for interfaces in topology.router.values() for own in interfaces]
+    assert len(addresses) == len(set(addresses))
+    assert all(
+        any(own.version == prefix.version and own in prefix for prefix in DOCUMENTATION) for own in addresses
+    )
+    assert len(topology.names) == len(set(topology.names)) == topology.hosts * (1 + topology.containers)
+
+
+@given(topologies)
+def test_a_gateway_is_the_routers_and_on_the_hosts_own_link(topology: Topology) -> None:
+    """A default route that is not on link could not be added; on one switch there is none."""
+    for host in topology.members:
+        assert len(host.gateways) == (len(topology.versions) if topology.underlay == "routed" else 0)
+        for own, gateway in zip(host.addresses, host.gateways, strict=False):
+            assert own.version == gateway.version
+            assert gateway in own.network
+            assert gateway in [router.ip for router in topology.router[host.segment]]
+
+
+@given(topologies)
+def test_a_topology_survives_json(topology: Topology) -> None:
+    """What the lab stores is what every later command reads."""
+    assert Topology(**json.loads(json.dumps(topology.to_json()))) == topology
+
+
+def test_routed_has_a_pair_on_one_segment_and_a_pair_across_the_router() -> None:
+    """Three hosts are the fewest that show both."""
+    topology = Topology(hosts=3, underlay="routed")
+    pairs = itertools.combinations(("host1", "host2", "host3"), 2)
+    assert [topology.same_segment(*pair) for pair in pairs] == [False, True, False]
+    assert topology.host_of("host2-c1").name == "host2"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"hosts": 0}, "--hosts 0: expected 1 to 100"),
+        ({"hosts": 101}, "--hosts 101: expected 1 to 100"),
+        ({"containers": -1}, "--containers -1: expected 0 to 100"),
+        ({"underlay": "wifi"}, "--underlay wifi: expected l2 or routed"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(wrong: dict[str, int | str], message: str) -> None:
+    """The message is in the words of the command line."""
+    with pytest.raises(ConfigError, match=message):
+        Topology(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_hosts_config_names_its_link_its_pools_and_its_dataplane() -> None:
+    """The file is what an operator would write; the bridge gets the second NIC as its uplink."""
+    topology = Topology(dataplane="bridge", versions=(4,))
+    table = tomllib.loads(daemons.config(topology, topology.host(2)))
+    assert table["node"] == {"name": "host2", "interface": "eth0"}
+    assert table["network"] == {"pool": "10.4.0.0/16"}
+    assert table["dataplane"] == {"local": "bridge", "remote": "bridge", "bridge": {"uplink": "eth1"}}
+    assert table["daemon"]["run_dir"] == "/run/lab/host2"
