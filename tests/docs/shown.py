@@ -1,7 +1,7 @@
 """What docs/packets.md shows in the blocks behind a comment `items: ...` or `wire: ...`, made anew.
 
     items: PART IPvN                          what a dataplane renders for host1 of a lab of two hosts
-    wire: DATAPLANE UNDERLAY WHERE LINK       an echo request, captured there: octets and header, outermost first
+    wire: DATAPLANE UNDERLAY WHERE LINK       an echo request, captured there: octets and headers
 
 Run as a program, with the words that the comments to be renewed begin with, it writes the page anew.
 """

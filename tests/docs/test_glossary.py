@@ -1,0 +1,28 @@
+"""docs/glossary.md has one entry for everything that the public surface names, and names nothing that is gone."""
+
+from __future__ import annotations
+
+import re
+
+import containernet
+from containernet import errors
+from tests.docs.pages import TOP
+
+PAGE = (TOP / "docs/glossary.md").read_text()
+# Errors have their tables in library.md and operate.md; these are functions that a glossary word's verb explains.
+ELSEWHERE = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"__version__"}
+VERBS = {"choose_subnet": "slot", "choose_subnets": "slot", "snapshot": "snapshot"}
+
+
+def test_every_term_of_the_public_surface_is_explained() -> None:
+    """A name that nobody can look up is a second word for something, or a missing entry."""
+    shown = set(re.findall(r"`(\w+)`", PAGE))
+    missing = set(containernet.__all__) - shown - ELSEWHERE - VERBS.keys()
+    assert not missing
+    assert all(f"**{word}**" in PAGE for word in VERBS.values())
+
+
+def test_every_name_in_the_glossary_is_one() -> None:
+    """What was renamed in the code is renamed here."""
+    names = {name for name in re.findall(r"`([A-Z]\w+)`", PAGE)}
+    assert names <= set(containernet.__all__)
