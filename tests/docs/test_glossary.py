@@ -1,4 +1,4 @@
-"""docs/glossary.md has one entry for everything that the public surface names, and names nothing that is gone."""
+"""docs/glossary.md explains everything that the public surface names, and names nothing that is gone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from containernet import errors
 from tests.docs.pages import TOP
 
 PAGE = (TOP / "docs/glossary.md").read_text()
-# Errors have their tables in library.md and operate.md; these are functions that a glossary word's verb explains.
+# Errors have their tables in library.md and operate.md. Some functions are explained by the word that they use.
 ELSEWHERE = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"__version__"}
 VERBS = {"choose_subnet": "slot", "choose_subnets": "slot", "snapshot": "snapshot"}
 
@@ -24,5 +24,5 @@ def test_every_term_of_the_public_surface_is_explained() -> None:
 
 def test_every_name_in_the_glossary_is_one() -> None:
     """What was renamed in the code is renamed here."""
-    names = {name for name in re.findall(r"`([A-Z]\w+)`", PAGE)}
+    names = set(re.findall(r"`([A-Z]\w+)`", PAGE))
     assert names <= set(containernet.__all__)

@@ -112,7 +112,7 @@ def test_the_unit_says_what_the_page_says() -> None:
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    """An unknown key is only warned of, so silence is demanded; a machine without systemd has nothing to say."""
+    """It only warns of an unknown key, so silence is demanded; without systemd nobody says anything."""
     unit = (TOP / "docs/containernetd.service").read_text()
     copy = tmp_path / "containernetd.service"
     copy.write_text(unit.replace("/usr/local/bin", str(Path(sys.executable).parent)))
