@@ -100,7 +100,7 @@ class ControlServer:
             client.settimeout(PAUSE_LIMIT)
             with client, client.makefile("rwb") as stream:
                 while line := stream.readline(LINE_LIMIT + 1):
-                    stream.write(json.dumps(self._answer(line)).encode() + b"\n")
+                    stream.write(self._answer(line) + b"\n")
                     stream.flush()
                     if len(line) > LINE_LIMIT:
                         return
@@ -110,15 +110,16 @@ class ControlServer:
             with self._lock:
                 self._clients.discard(client)
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> bytes:
         try:
-            return {"version": VERSION, "result": self._dispatch(line)}
+            return json.dumps({"version": VERSION, "result": self._dispatch(line)}).encode()
         except ContainernetError as error:
-            return {"version": VERSION, "error": {"type": type(error).__name__, "message": str(error)}}
+            failed = {"type": type(error).__name__, "message": str(error)}
         except Exception as error:
             log.exception("a command failed in a way that nobody foresaw")
             text = f"{type(error).__name__}: {error}; the daemon's log has more"
-            return {"version": VERSION, "error": {"type": "ContainernetError", "message": text}}
+            failed = {"type": "ContainernetError", "message": text}
+        return json.dumps({"version": VERSION, "error": failed}).encode()
 
     def _dispatch(self, line: bytes) -> Any:
         if len(line) > LINE_LIMIT:

@@ -274,7 +274,8 @@ def test_a_container_on_the_bridge() -> None:
     """A veth with hairpin; inside, both families and their default routes."""
     items = Bridge().endpoint(NODE, CONTAINER)
     assert words(items.host) == [
-        "link vethec43057c07a address 1a:0e:72:c3:03:54 mtu 1500 up type veth peer name eth0 netns /run/netns/c1",
+        "link vethec43057c07a address 1a:0e:72:c3:03:54 mtu 1500 up "
+        "type veth peer name eth0 netns /run/netns/c1",
         "link vethec43057c07a master cn0 hairpin on",
     ]
     assert words(items.container) == [
