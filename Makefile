@@ -45,8 +45,9 @@ uml: setup ## the tests that need drivers which this machine's kernel lacks
 # One report over both kernels: each run leaves its data beside the other's.
 coverage: setup
 	$(RUN) coverage erase
-	scripts/in-namespaces $(RUN) coverage run -m pytest
-	tests/uml/run.py $(RUN) coverage run -m pytest -m uml
+	scripts/both \
+		'tests/uml/run.py $(RUN) coverage run -m pytest -m uml' \
+		'scripts/in-namespaces $(RUN) coverage run -m pytest'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 

@@ -21,14 +21,14 @@ from hypothesis import HealthCheck, settings
 
 # No deadlines: a loaded CI machine, or user-mode-linux, is slow without anything being wrong.
 settings.register_profile("default", deadline=None, print_blob=True)
-settings.register_profile("ci", settings.get_profile("default"), max_examples=200)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.register_profile("fast", settings.get_profile("default"), max_examples=20)
 settings.register_profile(
     "uml", settings.get_profile("default"), max_examples=5, suppress_health_check=[HealthCheck.too_slow]
 )
-IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "default"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 MARK = "CONTAINERNET_TEST_RUN"
 SECONDS_TO_END = 2
 

@@ -111,6 +111,7 @@ def end(machine: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Boot with the command of the command line."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `boot` cleans up
     command = sys.argv[1:]
     if not command:
         print(__doc__, file=sys.stderr)
@@ -120,7 +121,7 @@ def main() -> int:
         print(f"{sys.argv[0]}: no linux.uml in PATH; apt-get install user-mode-linux kmod", file=sys.stderr)
         return STOPPED_EARLY
     with tempfile.TemporaryDirectory(prefix="containernet-uml-") as scratch:
-        return boot(kernel, Path(scratch), command, timeout=float(os.environ.get("UML_TIMEOUT", "240")))
+        return boot(kernel, Path(scratch), command, timeout=float(os.environ.get("UML_TIMEOUT", "480")))
 
 
 if __name__ == "__main__":
