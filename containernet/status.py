@@ -68,7 +68,7 @@ class Status:
             reasons.append(f"no lease: {self.lease_trouble or 'the claim is under way'}")
         elif self.lease_seconds <= 0:
             why = self.lease_trouble or "the lease store does not answer"
-            reasons.append(f"the lease ran out {-self.lease_seconds:.0f} s ago: {why}")
+            reasons.append(f"the lease ran out {abs(self.lease_seconds):.0f} s ago: {why}")
         if not self.synced:
             reasons.append(f"the route store has not told its routes: {self.route_trouble or 'waiting'}")
         if self.kernel_trouble:

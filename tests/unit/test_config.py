@@ -1,4 +1,4 @@
-"""The config file: what it means, and every way in which it can be wrong, in the words that the operator reads."""
+"""The config file: what it means, and every way in which it can be wrong, in the operator's words."""
 
 from __future__ import annotations
 
