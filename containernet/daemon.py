@@ -18,15 +18,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import config as configuration
-from . import loading, remembered
+from . import config as configuration, loading, remembered
 from .addresses import AddressBook
 from .agent import Agent
 from .config import Config
 from .control import ControlServer
 from .errors import AlreadyRunning, ConfigError, ContainernetError, PermissionRefused, StoreUnavailable
-from .keeper import agree
+from .keeper import agreed
 from .model import NetworkConfig
+from .rendering import check_node
 from .status import endpoint_to_json
 
 log = logging.getLogger("containernet.daemon")
@@ -65,16 +65,21 @@ def run(config: Config, *, leave: bool = False) -> None:
         stack.callback(leases.close)
         routes = loading.route_store(config.routes.name, config.routes.options)
         stack.callback(routes.close)
+        local = loading.local_dataplane(config.local.name, config.local.options)
+        remote = loading.remote_dataplane(config.remote.name, config.remote.options)
+        # Whatever is wrong here must be found before the store hears of this host.
         network = _network(config, leases)
+        node = configuration.describe_node(kernel, network=network, table=config.node)
+        check_node(node, network=network, local=local, remote=remote)
         addresses = AddressBook(config.addresses)
         stack.callback(addresses.close)
         agent = Agent(
-            node=configuration.describe_node(kernel, network=network, table=config.node),
+            node=node,
             network=network,
             leases=leases,
             routes=routes,
-            local=loading.local_dataplane(config.local.name, config.local.options),
-            remote=loading.remote_dataplane(config.remote.name, config.remote.options),
+            local=local,
+            remote=remote,
             kernel=kernel,
             addresses=addresses,
             state=config.view,
@@ -127,7 +132,7 @@ def _text(request: Mapping[str, Any], key: str, default: str = "") -> str:
 
 def _network(config: Config, leases: Any) -> NetworkConfig:
     try:
-        return agree(leases, config.network)
+        return agreed(leases.network(), config.network)
     except StoreUnavailable:
         known = config.network or _remembered_network(config.view)
         if known is None:

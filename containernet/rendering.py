@@ -35,6 +35,18 @@ def with_subnets(node: Node, subnets: tuple[Prefix, ...], *, network: NetworkCon
     return attrs.evolve(node, subnets=subnets, overhead=overhead)
 
 
+def check_node(node: Node, *, network: NetworkConfig, local: LocalDelivery, remote: Dataplane) -> None:
+    """Refuse a node that could not take part, before anything is claimed: tried with the pools' first subnets.
+
+    Raises:
+        ConfigError: it has no underlay address of a family, or too small an MTU; see `Dataplane.host`.
+    """
+    first = tuple(pool.first for pool in network.pools)
+    trial = with_subnets(node, first, network=network, remote=remote)
+    for _ in (*local.host(trial), *remote.host(trial)):
+        pass
+
+
 def own_routes(node: Node, remote: Dataplane) -> tuple[Route, ...]:
     """Return what `node` announces: one route for each subnet that it holds.
 

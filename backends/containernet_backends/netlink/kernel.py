@@ -94,9 +94,15 @@ class NetlinkKernel:
             for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
                 run = list(group)
                 failures += self._batch(socket, run) if batched else self._each(socket, run)
-        if failures and len(failures) == len(operations) and all(it.errno in FORBIDDEN for it in failures):
+        # A sysctl is a file: root without the capability may write it, and may still program nothing.
+        tried = sum(not isinstance(operation.item, Sysctl) for operation in operations)
+        forbidden = sum(
+            failure.errno in FORBIDDEN and not isinstance(failure.operation.item, Sysctl)
+            for failure in failures
+        )
+        if tried and forbidden == tried:
             raise PermissionRefused(
-                f"programming the kernel needs CAP_NET_ADMIN: run as root (refused: {len(failures)} operations)"
+                f"programming the kernel needs CAP_NET_ADMIN: run as root (refused: {forbidden} operations)"
             )
         return failures
 
