@@ -115,7 +115,7 @@ if TYPE_CHECKING:
         Route as Route,
         Tunnel as Tunnel,
     )
-    from .plan import (
+    from .planning import (
         Create as Create,
         Delete as Delete,
         Operation as Operation,
@@ -211,7 +211,7 @@ _HOMES = {
         "render",
         "with_subnets",
     ),
-    "plan": (
+    "planning": (
         "Create",
         "Delete",
         "Operation",

@@ -47,7 +47,7 @@ from .events import Announced, Event, Snapshot, Withdrawn
 from .items import Item
 from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
-from .plan import Operation
+from .planning import Operation
 from .reconciler import Reconciler
 from .rendering import own_routes, peer_items, with_subnets
 from .rib import Change, Rib

@@ -18,7 +18,7 @@ import attrs
 from .events import Event
 from .items import Item, Key
 from .model import Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
-from .plan import Operation
+from .planning import Operation
 
 Options = Mapping[str, object]
 

@@ -19,7 +19,7 @@ from .contracts import EntersNamespaces, Failure, Kernel, LocalDelivery
 from .errors import ConfigError, KernelError, PermissionRefused
 from .items import Item, Key, Link, by_key
 from .model import Endpoint, Node, contains
-from .plan import Create, Operation, plan
+from .planning import Create, Operation, plan
 from .reconciler import Reconciler
 
 Name = tuple[str, str]  # container id, interface

@@ -20,7 +20,7 @@ from .endpoints import belongs
 from .keeper import agreed
 from .listen import snapshot
 from .model import Endpoint, NetworkConfig, Prefix
-from .plan import Operation, plan
+from .planning import Operation, plan
 from .rendering import render, with_subnets
 from .rib import Rib
 

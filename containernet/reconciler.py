@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from .contracts import Failure, Kernel
 from .desired import Desired, Owner
 from .items import Item, Key, Link
-from .plan import Delete, Operation, plan
+from .planning import Delete, Operation, plan
 
 
 class Reconciler:

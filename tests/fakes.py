@@ -23,7 +23,7 @@ from containernet.errors import ConfigError, KernelError, StoreUnavailable
 from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.items import Item, Key, Link, Sysctl, Veth, by_key
 from containernet.model import Interface, Lease, NetworkConfig, Prefix, Route
-from containernet.plan import Create, Delete, Operation, Replace
+from containernet.planning import Create, Delete, Operation, Replace
 from containernet_backends.memory import MemoryStore, MemorySubscription
 
 SOON = 10.0  # seconds; only a failing test waits for so long

@@ -23,8 +23,16 @@ import attrs
 
 from containernet import derive
 from containernet.errors import RouteRefused
-from containernet.items import FdbEntry, InterfaceAddress, Item, KernelRoute, Link, Neighbour, Sysctl
-from containernet.items import Vxlan as VxlanType
+from containernet.items import (
+    FdbEntry,
+    InterfaceAddress,
+    Item,
+    KernelRoute,
+    Link,
+    Neighbour,
+    Sysctl,
+    Vxlan as VxlanType,
+)
 from containernet.model import Node, Prefix, Route, Scalar, Tunnel
 from containernet.options import between, build
 

@@ -7,8 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from containernet import config as configuration
-from containernet import loading
+from containernet import config as configuration, loading
 from containernet.cli.table import show_json
 from containernet.config import Config
 from containernet.control import ask
@@ -69,7 +68,7 @@ def detach(arguments: argparse.Namespace) -> int:
 
 def cleanup(arguments: argparse.Namespace) -> int:
     """Delete every item of ours; leases, addresses and files stay as they are."""
-    from containernet.plan import plan
+    from containernet.planning import plan
 
     config = load(arguments)
     with host_lock(config), closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:

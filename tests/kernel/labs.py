@@ -17,7 +17,7 @@ from containernet.items import Item, Key
 from containernet.lab import build, daemons, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.topology import Topology
-from containernet.plan import Delete
+from containernet.planning import Delete
 from containernet_backends.netlink import NetlinkKernel
 
 # The host's kernel has no ipip; these run in user-mode-linux.

@@ -33,7 +33,7 @@ from containernet.items import (
     Vxlan,
     by_key,
 )
-from containernet.plan import Create, Delete, Replace, plan
+from containernet.planning import Create, Delete, Replace, plan
 from containernet_backends.netlink import NetlinkKernel
 
 from .conftest import Netns

@@ -24,7 +24,7 @@ from containernet.items import (
     Vxlan,
     by_key,
 )
-from containernet.plan import Create, Delete, plan
+from containernet.planning import Create, Delete, plan
 from containernet_backends.netlink import NetlinkKernel
 
 from .conftest import Netns

@@ -12,7 +12,7 @@ import attrs
 from hypothesis import given, strategies as st
 
 from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link, Rank, Sysctl
-from containernet.plan import Create, Delete, Operation, Replace, plan
+from containernet.planning import Create, Delete, Operation, Replace, plan
 from tests.properties.strategies import FOREIGN, MACS, states
 
 DESIRED = states()

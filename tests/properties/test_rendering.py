@@ -14,7 +14,7 @@ from containernet.desired import Desired
 from containernet.errors import RouteRefused
 from containernet.items import FdbEntry, Item, Key, Link
 from containernet.model import Endpoint, NetworkConfig, Node, Pool, Route, Tunnel
-from containernet.plan import plan
+from containernet.planning import plan
 from containernet.rendering import own_routes, peer_items, render, with_subnets
 from containernet_backends.bridge import Bridge
 from containernet_backends.host_gw import HostGateway

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from containernet.items import FdbEntry, InterfaceAddress, IpEncap, KernelRoute, Link, Neighbour, Veth
 from containernet.model import Address, Interface, Prefix
-from containernet.plan import Create, Delete, Operation, Replace
+from containernet.planning import Create, Delete, Operation, Replace
 from containernet_backends.netlink import constants as c
 from containernet_backends.netlink.frames import (
     Malformed,

@@ -30,7 +30,7 @@ from containernet.errors import (
 from containernet.events import Quarantined
 from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link
 from containernet.model import NetworkConfig, Node, Pool, Prefix, Route, Tunnel
-from containernet.plan import Delete, Operation
+from containernet.planning import Delete, Operation
 from containernet.status import Status
 from containernet_backends.bridge import Bridge
 from containernet_backends.host_gw import HostGateway

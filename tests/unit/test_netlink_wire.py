@@ -25,7 +25,7 @@ from containernet.items import (
     Sysctl,
     Vxlan,
 )
-from containernet.plan import Create, Delete, Replace
+from containernet.planning import Create, Delete, Replace
 from containernet_backends.netlink import constants as c
 from containernet_backends.netlink.frames import Malformed, Message, Refusal, attribute, messages
 from containernet_backends.netlink.ownership import ALIAS, PROTOCOL, keeps_address_protocol, protocol_name

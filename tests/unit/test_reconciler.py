@@ -29,7 +29,7 @@ from containernet.items import (
     Vxlan,
     by_key,
 )
-from containernet.plan import Create, Delete, Operation, Replace
+from containernet.planning import Create, Delete, Operation, Replace
 from containernet.reconciler import Reconciler
 from tests.fakes import FOR_EVER, FakeKernel
 from tests.properties.strategies import FOREIGN, states

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from socket import AF_INET, AF_INET6
 
 from containernet.items import FdbEntry, InterfaceAddress, KernelRoute, Key, Neighbour
-from containernet.plan import Create, Delete, Operation, Replace
+from containernet.planning import Create, Delete, Operation, Replace
 
 from . import constants as c
 from .links import read_links

@@ -22,7 +22,7 @@ from typing import Self, TypeVar
 from containernet.contracts import Failure, Options, UnderlayLink
 from containernet.errors import ConfigError, KernelError, PermissionRefused
 from containernet.items import BridgePort, FdbEntry, Item, KernelRoute, Key, Link, Sysctl, Vxlan
-from containernet.plan import Create, Delete, Operation
+from containernet.planning import Create, Delete, Operation
 
 from .conflicts import Occupants
 from .frames import Refusal

@@ -19,7 +19,7 @@ import attrs
 
 from containernet.errors import ContainernetError, KernelError, PermissionRefused
 from containernet.items import Bridge, BridgePort, ExternalTunnel, IpTunnel, Link, Veth, Vxlan
-from containernet.plan import Create, Delete, Operation
+from containernet.planning import Create, Delete, Operation
 
 from . import constants as c
 from .frames import HEADER, Refusal, attribute

@@ -9,7 +9,7 @@ import errno
 import os
 
 from containernet.items import ExternalTunnel, FdbEntry, IpTunnel, KernelRoute, Link, Sysctl, Veth, Vxlan
-from containernet.plan import Operation
+from containernet.planning import Operation
 
 from .frames import Refusal
 

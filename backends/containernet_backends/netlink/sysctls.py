@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from containernet.items import Sysctl
-from containernet.plan import Delete, Operation
+from containernet.planning import Delete, Operation
 
 from .frames import Refusal
 from .refusals import Refused, explain

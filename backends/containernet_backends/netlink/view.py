@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from containernet.items import FdbEntry, Item, Key, Link, Vxlan
-from containernet.plan import Delete, Operation
+from containernet.planning import Delete, Operation
 
 from . import constants as c
 from .frames import Message

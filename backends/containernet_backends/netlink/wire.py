@@ -37,7 +37,7 @@ from containernet.items import (
     Vxlan,
 )
 from containernet.model import Address, Interface, Prefix
-from containernet.plan import Create, Delete, Operation, Replace
+from containernet.planning import Create, Delete, Operation, Replace
 
 from . import constants as c
 from .frames import HEADER, Malformed, attribute, attributes, number, text
