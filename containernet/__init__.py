@@ -6,9 +6,7 @@ is imported from its module when it is first used, so that importing this packag
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
         LeaseStore as LeaseStore,
         LocalDelivery as LocalDelivery,
         Reserves as Reserves,
+        ReadsSysctls as ReadsSysctls,
         RouteStore as RouteStore,
         Subscription as Subscription,
         Underlay as Underlay,
@@ -185,6 +184,7 @@ _HOMES = {
         "Kernel",
         "LeaseStore",
         "LocalDelivery",
+        "ReadsSysctls",
         "Reserves",
         "RouteStore",
         "Subscription",
@@ -277,17 +277,3 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """Name everything public, imported yet or not."""
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """Where a function and its module share a name (plan), the name is the function's.
-
-    Whoever imports a submodule makes Python bind it in the package, over whatever stands there.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -26,3 +26,9 @@ def test_every_name_in_the_glossary_is_one() -> None:
     """What was renamed in the code is renamed here."""
     names = set(re.findall(r"`([A-Z]\w+)`", PAGE))
     assert names <= set(containernet.__all__)
+
+
+def test_no_module_has_a_public_name() -> None:
+    """Python binds an imported submodule in its package, and would hide the function of that name."""
+    modules = {path.stem for path in (TOP / "containernet").glob("*")}
+    assert not modules & set(containernet.__all__)
