@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,4 +28,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_row(*(Text(str(cell)) for cell in row))
     if not console.is_terminal:
         console = Console(width=10_000)
-    console.print(table)
+    # Not printed by rich itself: it would end the program where the reader of a pipe has gone.
+    with console.capture() as printed:
+        console.print(table)
+    sys.stdout.write(printed.get())
