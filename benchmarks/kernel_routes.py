@@ -24,7 +24,7 @@ from ipaddress import IPv4Address, IPv4Network
 from threading import Thread
 
 from containernet.items import KernelRoute
-from containernet.plan import Create, Delete
+from containernet.planning import Create, Delete
 from containernet_backends.netlink import NetlinkKernel
 from containernet_backends.netlink.constants import CLONE_NEWNET
 

@@ -16,7 +16,7 @@ from typing import Protocol, Self, runtime_checkable
 import attrs
 
 from .events import Event
-from .items import Item, Key
+from .items import Item, Key, Sysctl
 from .model import Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
 from .planning import Operation
 
@@ -279,6 +279,15 @@ class EntersNamespaces(Protocol):
             KernelError: nothing is there, or it is not a network namespace.
             PermissionRefused: this process may not enter it.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsSysctls(Protocol):
+    """A kernel that can tell settings which it was never told to keep, so that a plan need not assume them."""
+
+    def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
+        """Return those of `wanted` that exist, each with the value that it has now."""
         ...
 
 

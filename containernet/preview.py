@@ -7,6 +7,7 @@ would ask for.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import attrs
@@ -15,13 +16,14 @@ from . import config as configuration, loading
 from .addresses import AddressBook
 from .allocation import choose_subnets
 from .config import Config
-from .contracts import LeaseStore
+from .contracts import Kernel, LeaseStore, ReadsSysctls
 from .endpoints import belongs
+from .items import Item, Key, Sysctl, by_key
 from .keeper import agreed
 from .listen import snapshot
 from .model import Endpoint, NetworkConfig, Prefix
 from .planning import Operation, plan
-from .rendering import render, with_subnets
+from .rendering import Rendering, render, with_subnets
 from .rib import Rib
 
 
@@ -63,7 +65,14 @@ def preview(config: Config) -> Preview:
         )
         notes += [f"{prefix} is not believed: {reason}" for prefix, (_, reason) in rib.refused.items()]
         notes += rendering.refused.values()
-        return Preview(operations=plan(rendering.items, kernel.read()), notes=tuple(notes))
+        return Preview(operations=plan(rendering.items, _actual(kernel, rendering)), notes=tuple(notes))
+
+
+def _actual(kernel: Kernel, rendering: Rendering) -> Mapping[Key, Item]:
+    """Return what the kernel holds, settings included: it has not been told yet which ones to look at."""
+    wanted = [item for item in rendering.items.values() if isinstance(item, Sysctl)]
+    settings = kernel.sysctls(wanted) if isinstance(kernel, ReadsSysctls) else ()
+    return {**kernel.read(), **by_key(settings)}
 
 
 def _subnets(leases: LeaseStore, network: NetworkConfig, name: str) -> tuple[tuple[Prefix, ...], list[str]]:

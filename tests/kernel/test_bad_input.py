@@ -1,4 +1,4 @@
-"""What an operator can get wrong, and what a machine can lack: one clear line, an exit code, nothing half done."""
+"""What an operator can get wrong, what a machine can lack: one clear line, an exit code, nothing half done."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import errno
 import platform
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Self, TypeVar
 
@@ -78,7 +78,7 @@ class NetlinkKernel:
             links = read_links(socket)
             items = read_items(socket, links, address_protocol=self._view.address_protocol)
             self._view.reset(links, items)
-            settings = self._enter(self._read_sysctls) if self._sysctls else []
+            settings = self.sysctls(self._sysctls.values()) if self._sysctls else []
             return {**items, **{setting.key: setting for setting in settings}}
 
     def execute(self, operations: Sequence[Operation]) -> Sequence[Failure]:
@@ -105,6 +105,12 @@ class NetlinkKernel:
                 f"programming the kernel needs CAP_NET_ADMIN: run as root (refused: {forbidden} operations)"
             )
         return failures
+
+    def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
+        """Return the settings that exist, with their values; see ReadsSysctls."""
+        with self._lock:
+            self._open()
+            return self._enter(lambda: [found for found in map(read_sysctl, wanted) if found is not None])
 
     def changed(self, timeout: float) -> bool:
         """Wait for somebody else's change of what may be ours, see Kernel.changed."""
@@ -178,9 +184,6 @@ class NetlinkKernel:
         if self._closed and not self._waiting and self._listener is not None:
             self._listener.close()
             self._listener = None
-
-    def _read_sysctls(self) -> list[Sysctl]:
-        return [found for found in map(read_sysctl, self._sysctls.values()) if found is not None]
 
     def _each(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> list[Failure]:
         failures = []
