@@ -71,6 +71,13 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--hosts", type=int, default=3, help="default: 3")
     parser.add_argument("--containers", type=int, default=2, help="on each host (default: 2)")
     parser.add_argument("--dataplane", default="vxlan", help="between hosts (default: vxlan)")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the dataplane, such as direct=true",
+    )
     parser.add_argument("--store", default="sqlite", help="for leases and routes (default: sqlite)")
     parser.add_argument(
         "--underlay",
@@ -92,6 +99,7 @@ def up(arguments: argparse.Namespace) -> int:
         containers=arguments.containers,
         underlay=arguments.underlay,
         dataplane=arguments.dataplane,
+        options=tuple(arguments.option),
         store=arguments.store,
         versions=_FAMILIES[arguments.family],
     )

@@ -58,8 +58,9 @@ def config(topology: Topology, host: Host) -> str:
     lines += ["[store]", f'leases = "{topology.store}"', f'routes = "{topology.store}"']
     lines += [f"[store.{topology.store}]", f'path = "{cluster.HOME / "store.db"}"']
     lines += ["[dataplane]", 'local = "bridge"', f'remote = "{topology.dataplane}"']
+    lines += [f"[dataplane.{topology.dataplane}]", *topology.options]
     if topology.dataplane == "bridge":
-        lines += ["[dataplane.bridge]", f'uplink = "{build.NICS[1]}"']
+        lines += [f'uplink = "{build.NICS[1]}"']
     lines += ["[daemon]", f'state_dir = "{directory(host.name)}"', f'run_dir = "{directory(host.name)}"']
     return "\n".join(lines) + "\n"
 

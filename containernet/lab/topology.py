@@ -101,6 +101,7 @@ class Topology:
         second_nic: give every host an `eth1` without addresses on its segment's second switch; what the
             `bridge` dataplane takes as its uplink.
         mtu: of every underlay link, octets.
+        options: the dataplane's own options, each as a line of its table in the config file: `direct=true`.
 
     Raises:
         ConfigError: a number or a word out of range.
@@ -114,6 +115,7 @@ class Topology:
     versions: tuple[int, ...] = attrs.field(default=(4, 6), converter=tuple[int, ...])
     second_nic: bool = attrs.field()
     mtu: int = _UNDERLAY_MTU
+    options: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
 
     @second_nic.default
     def _second_nic(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from containernet.items import KernelRoute
 from containernet.lab import build, daemons, namespaces, ping, whole
 from containernet.lab.cluster import Lab
 
@@ -115,6 +116,20 @@ def test_what_needs_one_l2_network_refuses_to_cross_a_router(dataplane: str) -> 
             ("host2-c1", "host3-c1"): False,
             ("host3-c1", "host2-c1"): False,
         }
+
+
+def test_direct_takes_the_tunnel_only_across_the_router() -> None:
+    """A peer on the same segment gets plain packets, one behind the router gets them in the tunnel."""
+    with labs.lab(underlay="routed", hosts=3, containers=1, options=("direct=true",)) as built:
+        subnets = {host: labs.status(built, host)["subnets"] for host in ("host2", "host3")}
+        links = {
+            str(item.destination): item.link
+            for item in labs.items(built, "host1").values()
+            if isinstance(item, KernelRoute)
+        }
+        assert [links[subnet] for subnet in subnets["host2"]] == ["vxlan.1", "vxlan6.1"]
+        assert [links[subnet] for subnet in subnets["host3"]] == ["eth0", "eth0"]
+        assert all(result.reached for result in whole.ping(built, labs.containers(built)))
 
 
 @pytest.mark.parametrize("version", [4, 6])
