@@ -111,7 +111,7 @@ def end(machine: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Boot with the command of the command line."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `boot` cleans up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `boot` cleans up
     command = sys.argv[1:]
     if not command:
         print(__doc__, file=sys.stderr)
