@@ -127,6 +127,7 @@ class FakeKernel:
         self.foreign = list(foreign)
         self.others: dict[Key, str] = {}  # items of somebody else, with the owner's name
         self.namespaces: dict[str, FakeKernel] = {}
+        self._far_ends: dict[str, FakeKernel] = {}  # by the name of our end
         self.faults = Faults()
         self.batches: list[tuple[Operation, ...]] = []
         self.reads = 0
@@ -232,10 +233,9 @@ class FakeKernel:
     def end_namespace(self, netns: str) -> None:
         """End a container's namespace: its veth goes with it, and the kernel says so."""
         with self._disturbing():
-            del self.namespaces[netns]
-            for item in list(self.items.values()):
-                if isinstance(item, Link) and isinstance(item.type, Veth) and item.type.peer_netns == netns:
-                    self._drop(item)
+            ended = self.namespaces.pop(netns)
+            for name in [name for name, inner in self._far_ends.items() if inner is ended]:
+                self._drop(self.items[("link", name)])
 
     def restart(self) -> FakeKernel:
         """Return what the next process finds: the same items and namespaces, open again."""
@@ -314,6 +314,7 @@ class FakeKernel:
             if link.type.peer in inner.foreign:
                 return errno.EEXIST
             inner.foreign.append(link.type.peer)
+            self._far_ends[link.name] = inner
         self.items[link.key] = attrs.evolve(link, mac=link.mac or "02:00:00:00:00:99")
         return None
 
@@ -336,7 +337,7 @@ class FakeKernel:
             return
         for key in [key for key, each in self.items.items() if item.name in _stands_on(each)]:
             del self.items[key]
-        if isinstance(item.type, Veth) and (inner := self.namespaces.get(item.type.peer_netns)):
+        if isinstance(item.type, Veth) and (inner := self._far_ends.pop(item.name, None)):
             inner.foreign.remove(item.type.peer)
             gone = [key for key, each in inner.items.items() if each.link == item.type.peer]
             for key in gone:

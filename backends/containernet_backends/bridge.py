@@ -21,6 +21,7 @@ whenever a container comes or goes, which costs every neighbour a timeout.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from typing import Self
@@ -141,7 +142,10 @@ class Bridge:
             gateway = bridge_address(address.network).ip
             inside.append(
                 KernelRoute(
-                    destination=DEFAULT_ROUTE[address.version], gateway=gateway, link=endpoint.interface
+                    destination=DEFAULT_ROUTE[address.version],
+                    gateway=gateway,
+                    link=endpoint.interface,
+                    metric=_metric(endpoint.interface),
                 )
             )
         return EndpointItems(
@@ -160,3 +164,9 @@ class Bridge:
             ),
             container=tuple(inside),
         )
+
+
+def _metric(interface: str) -> int:
+    # A container with two interfaces has two default routes, and one key is one route. The first has the
+    # kernel's own metric (1024 at most); every other name has one of its own, behind it.
+    return 0 if interface == "eth0" else 2048 + zlib.crc32(interface.encode()) % 2**20

@@ -32,7 +32,7 @@ NAMES = [
     *("Neighbour", "Sysctl", "Veth", "Vxlan", "by_key"),
     *("Announced", "Event", "Quarantined", "Snapshot", "Withdrawn"),
     *("ConfiguresNetwork", "Dataplane", "EndpointItems", "EntersNamespaces", "Failure", "Kernel", "LeaseStore"),
-    *("LocalDelivery", "Reserves", "RouteStore", "Subscription", "Underlay", "UnderlayLink"),
+    *("LocalDelivery", "ReadsSysctls", "Reserves", "RouteStore", "Subscription", "Underlay", "UnderlayLink"),
     *("choose_subnet", "choose_subnets", "claim_subnet"),
     *("AddressBook", "bridge_address"),
     *("Change", "Known", "Rib"),
