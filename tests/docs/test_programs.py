@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from containernet.lab import cluster
+from containernet.lab import cluster, demo
 from tests.docs.pages import TOP, Command, blocks, commands, expectations, in_own_machine, shape
 
 pytestmark = pytest.mark.kernel
@@ -35,6 +35,13 @@ def test_the_example_of_the_readme_has_at_most_twenty_lines() -> None:
     """The library is what it claims to be: a few lines."""
     (example,) = blocks("README.md", "python")
     assert len(example.text.splitlines()) <= 20
+
+
+def test_the_readme_opens_with_the_two_commands_and_the_table_of_today() -> None:
+    """A demonstration that shows more by now is shown as it is now."""
+    opening, shown = blocks("README.md")[:2]
+    assert re.findall(r"^make (\w+)", opening.text, re.MULTILINE) == ["demo", "test"]
+    assert re.search(rf"^{' +'.join(demo.COLUMNS)}$", shown.text, re.MULTILINE)
 
 
 @pytest.fixture
