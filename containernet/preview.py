@@ -35,15 +35,19 @@ class Preview:
     notes: tuple[str, ...]
 
 
-def preview(config: Config) -> Preview:
+def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
     """Return what is due on this host.
+
+    Args:
+        kernel: the namespace to look at, which stays the caller's; by default the config's, opened and closed.
 
     Raises:
         ContainernetError: the config, a store or the kernel, as for the daemon.
     """
     with ExitStack() as stack:
-        kernel = loading.kernel(config.kernel.name, config.kernel.options)
-        stack.callback(kernel.close)
+        if kernel is None:
+            kernel = loading.kernel(config.kernel.name, config.kernel.options)
+            stack.callback(kernel.close)
         leases = loading.lease_store(config.leases.name, config.leases.options)
         stack.callback(leases.close)
         routes = loading.route_store(config.routes.name, config.routes.options)
