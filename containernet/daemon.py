@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import config as configuration, loading, remembered
+from . import config as configuration, remembered
 from .addresses import AddressBook
 from .agent import Agent
+from .assembly import assembled
 from .config import Config
 from .control import ControlServer
 from .errors import AlreadyRunning, ConfigError, ContainernetError, PermissionRefused, StoreUnavailable
@@ -59,28 +60,21 @@ def run(config: Config, *, leave: bool = False) -> None:
     with contextlib.ExitStack() as stack:
         _make_directories(config)
         stack.enter_context(host_lock(config))
-        kernel = loading.kernel(config.kernel.name, config.kernel.options)
-        stack.callback(kernel.close)
-        leases = loading.lease_store(config.leases.name, config.leases.options)
-        stack.callback(leases.close)
-        routes = loading.route_store(config.routes.name, config.routes.options)
-        stack.callback(routes.close)
-        local = loading.local_dataplane(config.local.name, config.local.options)
-        remote = loading.remote_dataplane(config.remote.name, config.remote.options)
+        parts = stack.enter_context(assembled(config))
         # Whatever is wrong here must be found before the store hears of this host.
-        network = _network(config, leases)
-        node = configuration.describe_node(kernel, network=network, table=config.node)
-        check_node(node, network=network, local=local, remote=remote)
+        network = _network(config, parts.leases)
+        node = configuration.describe_node(parts.kernel, network=network, table=config.node)
+        check_node(node, network=network, local=parts.local, remote=parts.remote)
         addresses = AddressBook(config.addresses)
         stack.callback(addresses.close)
         agent = Agent(
             node=node,
             network=network,
-            leases=leases,
-            routes=routes,
-            local=local,
-            remote=remote,
-            kernel=kernel,
+            leases=parts.leases,
+            routes=parts.routes,
+            local=parts.local,
+            remote=parts.remote,
+            kernel=parts.kernel,
             addresses=addresses,
             state=config.view,
             ttl=config.daemon.lease_ttl,

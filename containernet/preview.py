@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 
 import attrs
 
-from . import config as configuration, loading
+from . import config as configuration
 from .addresses import AddressBook
 from .allocation import choose_subnets
+from .assembly import assembled
 from .config import Config
 from .contracts import Kernel, LeaseStore, ReadsSysctls
 from .endpoints import belongs
@@ -44,32 +44,23 @@ def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
     Raises:
         ContainernetError: the config, a store or the kernel, as for the daemon.
     """
-    with ExitStack() as stack:
-        if kernel is None:
-            kernel = loading.kernel(config.kernel.name, config.kernel.options)
-            stack.callback(kernel.close)
-        leases = loading.lease_store(config.leases.name, config.leases.options)
-        stack.callback(leases.close)
-        routes = loading.route_store(config.routes.name, config.routes.options)
-        stack.callback(routes.close)
-        local = loading.local_dataplane(config.local.name, config.local.options)
-        remote = loading.remote_dataplane(config.remote.name, config.remote.options)
-        network = agreed(leases.network(), config.network)
-        node = configuration.describe_node(kernel, network=network, table=config.node)
-        subnets, notes = _subnets(leases, network, node.name)
-        node = with_subnets(node, subnets, network=network, remote=remote)
+    with assembled(config, kernel=kernel) as parts:
+        network = agreed(parts.leases.network(), config.network)
+        node = configuration.describe_node(parts.kernel, network=network, table=config.node)
+        subnets, notes = _subnets(parts.leases, network, node.name)
+        node = with_subnets(node, subnets, network=network, remote=parts.remote)
         rib = Rib(network, node, store=config.routes.name)
-        rib.apply(snapshot(routes), now=time.time())
+        rib.apply(snapshot(parts.routes), now=time.time())
         rendering = render(
             node,
             rib.believed(),
-            local=local,
-            remote=remote,
+            local=parts.local,
+            remote=parts.remote,
             endpoints=[endpoint for endpoint in _endpoints(config) if belongs(endpoint, node)],
         )
         notes += [f"{prefix} is not believed: {reason}" for prefix, (_, reason) in rib.refused.items()]
         notes += rendering.refused.values()
-        return Preview(operations=plan(rendering.items, _actual(kernel, rendering)), notes=tuple(notes))
+        return Preview(operations=plan(rendering.items, _actual(parts.kernel, rendering)), notes=tuple(notes))
 
 
 def _actual(kernel: Kernel, rendering: Rendering) -> Mapping[Key, Item]:
