@@ -17,37 +17,33 @@ The rules that the agent keeps:
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import logging
-import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
 
 import attrs
 
 from . import remembered
 from .addresses import AddressBook
-from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Subscription
+from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore
 from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
-    DaemonUnavailable,
     KernelError,
     PermissionRefused,
     RouteRefused,
     StoreError,
 )
 from .events import Announced, Event, Snapshot, Withdrawn
+from .inbox import Inbox
 from .items import Item
 from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .planning import Operation
+from .pumps import KernelPump, RoutePump
 from .reconciler import Reconciler
 from .rendering import own_routes, peer_items, with_subnets
 from .rib import Change, Rib
@@ -55,11 +51,8 @@ from .status import Status
 
 log = logging.getLogger(__name__)
 
-_Result = TypeVar("_Result")
-
 AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
 PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
-CALL_TIMEOUT = 60.0  # seconds that a caller waits for its turn
 SAVE_DELAY = 1.0  # seconds in which changes of the view are gathered into one write to disk
 
 
@@ -83,13 +76,7 @@ class _Drift:
     pass
 
 
-@attrs.frozen(kw_only=True)
-class _Call:
-    function: Callable[[], Any]
-    answer: Future[Any]
-
-
-_Message = Outcome | _Heard | _RoutesAway | _Drift | _Call
+_Message = Outcome | _Heard | _RoutesAway | _Drift
 
 
 class Agent:
@@ -132,11 +119,8 @@ class Agent:
         self._state = state
         self._audit = audit
         self._store = store
-        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._inbox: Inbox[_Message] = Inbox()
         self._stop = threading.Event()
-        self._drifted = threading.Event()
-        self._ended = threading.Event()
-        self._thread = 0
 
         self._remembered = self._load()
         self._rib = Rib(network, self._node, store=store)
@@ -153,6 +137,13 @@ class Agent:
             report=self._inbox.put,
             clock=boottime,
         )
+
+        self._route_pump = RoutePump(
+            routes,
+            heard=lambda event: self._inbox.put(_Heard(event=event)),
+            lost=lambda error: self._inbox.put(_RoutesAway(error=error)),
+        )
+        self._kernel_pump = KernelPump(kernel, changed=lambda: self._inbox.put(_Drift()))
 
         self._refused: dict[Prefix, str] = {}
         self._lease_until: float | None = None
@@ -174,7 +165,6 @@ class Agent:
         self._has_read = False
         self._view_is_new = True  # so what a read finds is not what somebody else has done
         self._last_read = self._audit_at = self._started
-        self._subscription: Subscription | None = None
 
     # What callers may do, from any thread.
 
@@ -187,11 +177,11 @@ class Agent:
                 subnet yet.
             DaemonUnavailable: the agent has stopped, or did not get to it in time; then it never will.
         """
-        return self._call(lambda: self._attach(container, netns, interface))
+        return self._inbox.call(lambda: self._attach(container, netns, interface))
 
     def detach(self, container: str, *, interface: str = "eth0") -> bool:
         """Take the interface away and free its addresses; False: there was none."""
-        return self._call(lambda: self._detach(container, interface))
+        return self._inbox.call(lambda: self._detach(container, interface))
 
     @property
     def node(self) -> Node:
@@ -200,24 +190,12 @@ class Agent:
 
     def status(self) -> Status:
         """Return how things stand, as one consistent view."""
-        return self._call(self._status)
+        return self._inbox.call(self._status)
 
     def stop(self) -> None:
         """Make `run` return soon; may be called from a signal handler."""
         self._stop.set()
-        self._inbox.put(_Drift())
-
-    def _call(self, function: Callable[[], _Result]) -> _Result:
-        if threading.get_ident() == self._thread:
-            return function()  # from `when_ready`: nobody else would answer
-        answer: Future[_Result] = Future()
-        self._inbox.put(_Call(function=function, answer=answer))
-        if self._ended.is_set():
-            self._drain()
-        concurrent.futures.wait([answer], timeout=CALL_TIMEOUT)
-        if answer.cancel():
-            raise DaemonUnavailable(f"the agent did not get to it within {CALL_TIMEOUT:.0f} s; ask its log why")
-        return answer.result()
+        self._inbox.wake()
 
     # The loop.
 
@@ -233,16 +211,12 @@ class Agent:
             PermissionRefused: this process may not program the kernel.
             StoreError, KernelError, StateError: with `leave`, something could not be given back; the rest was.
         """
-        self._thread = threading.get_ident()
+        self._inbox.own()
         self._endpoints.restore()
         self._follow(self._rib.apply(Snapshot(routes=self._remembered.routes), now=time.time()))
-        pumps = [
-            threading.Thread(target=self._pump_routes, name="containernet-routes", daemon=True),
-            threading.Thread(target=self._pump_kernel, name="containernet-kernel", daemon=True),
-        ]
         self._keeper.start()
-        for pump in pumps:
-            pump.start()
+        self._route_pump.start()
+        self._kernel_pump.start()
         try:
             waiting = True
             while not self._stop.is_set():
@@ -253,11 +227,10 @@ class Agent:
                     when_ready()
         finally:
             self._stop.set()
-            self._end(pumps, leave=leave)
+            self._end(leave=leave)
 
     def _turn(self) -> None:
-        for message in self._messages():
-            self._handle(message)
+        self._inbox.take(self._next_deadline() - boottime(), self._handle)
         now = boottime()
         if not self._may_program:
             self._consider_programming(now)
@@ -266,27 +239,17 @@ class Agent:
         if self._save_at is not None and now >= self._save_at:
             self._save()
 
-    def _messages(self) -> list[_Message]:
-        """Wait for a message or a deadline, then take all that is there: a burst is one batch."""
-        deadlines = [self._read_at if self._may_program else self._give_up_waiting]
-        if self._save_at is not None:
-            deadlines.append(self._save_at)
-        messages: list[_Message] = []
-        with contextlib.suppress(queue.Empty):
-            messages.append(self._inbox.get(timeout=max(0.0, min(deadlines) - boottime())))
-            while len(messages) < 10_000:
-                messages.append(self._inbox.get_nowait())
-        return messages
+    def _next_deadline(self) -> float:
+        deadline = self._read_at if self._may_program else self._give_up_waiting
+        return deadline if self._save_at is None else min(deadline, self._save_at)
 
     def _handle(self, message: _Message) -> None:
         match message:
             case _Heard(event=event):
                 self._hear(event)
             case _Drift():
-                self._drifted.clear()
+                self._kernel_pump.ready()
                 self._read_at = min(self._read_at, self._last_read + self._drift_gap)
-            case _Call(function=function, answer=answer):
-                _answer(function, answer)
             case _RoutesAway(error=error):
                 self._route_trouble = str(error)
                 log.warning("route store away, kernel left as it is: %s", error)
@@ -506,56 +469,10 @@ class Agent:
             log.error("cannot remember the view: %s: %s; trying again in 30 s", self._state, error)
             self._save_at = boottime() + 30
 
-    # The other threads.
+    # The end.
 
-    def _pump_routes(self) -> None:
-        attempts = 0
-        while not self._stop.is_set():
-            try:
-                subscription = self._routes.subscribe()
-            except Exception as error:
-                attempts += 1
-                self._lose_routes(error, attempts)
-                continue
-            self._subscription = subscription
-            try:
-                while not self._stop.is_set():
-                    event = subscription.next_event(timeout=3600.0)
-                    attempts = 0
-                    if event is not None:
-                        self._inbox.put(_Heard(event=event))
-            except Exception as error:
-                attempts += 1
-                self._lose_routes(error, attempts)
-            finally:
-                with contextlib.suppress(Exception):  # it is gone already, or was never quite there
-                    subscription.close()
-
-    def _lose_routes(self, error: Exception, attempts: int) -> None:
-        # Whatever it was: without its thread the agent would be deaf, and would not know it.
-        if not isinstance(error, ContainernetError):
-            log.error("the route store failed in a way that nobody foresaw", exc_info=error)
-            error = StoreError(f"the route store failed: {type(error).__name__}: {error}")
-        self._inbox.put(_RoutesAway(error=error))
-        self._stop.wait(_pause(attempts))
-
-    def _pump_kernel(self) -> None:
-        while not self._stop.is_set():
-            try:
-                changed = self._kernel.changed(timeout=3600.0)
-            except Exception as error:
-                # Whatever it was: without this thread nobody would notice a deleted route before the audit.
-                log.error("cannot hear of changes in the kernel: %s: %s", type(error).__name__, error)
-                self._inbox.put(_Drift())
-                self._stop.wait(1.0)
-                continue
-            if changed and not self._drifted.is_set():
-                self._drifted.set()
-                self._inbox.put(_Drift())
-
-    def _end(self, pumps: list[threading.Thread], *, leave: bool) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
+    def _end(self, *, leave: bool) -> None:
+        self._route_pump.stop()
         troubles = _tried(lambda: self._keeper.stop(leave=leave, timeout=10.0))
         if leave:
             # Each step by itself: what one cannot give back is no reason to keep the rest.
@@ -564,12 +481,8 @@ class Agent:
             troubles += _tried(lambda: self._state.unlink(missing_ok=True))
         elif self._save_at is not None:
             self._save()
-        self._kernel.close()
-        for pump in pumps:
-            pump.join(timeout=5.0)
-        self._ended.set()
-        self._thread = 0
-        self._drain()
+        self._kernel_pump.stop()
+        self._inbox.close()
         if troubles:
             raise troubles[0]
 
@@ -583,13 +496,6 @@ class Agent:
             raise KernelError(
                 f"{len(self._reconciler.failures)} items are left in the kernel, first: {failure}"
             )
-
-    def _drain(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                message = self._inbox.get_nowait()
-                if isinstance(message, _Call) and message.answer.set_running_or_notify_cancel():
-                    message.answer.set_exception(DaemonUnavailable("the agent has stopped; start it again"))
 
     def _status(self) -> Status:
         now = boottime()
@@ -621,25 +527,12 @@ class Agent:
         )
 
 
-def _answer(function: Callable[[], Any], answer: Future[Any]) -> None:
-    if not answer.set_running_or_notify_cancel():
-        return  # the caller has gone
-    try:
-        answer.set_result(function())
-    except Exception as error:
-        answer.set_exception(error)
-
-
 def _tried(step: Callable[[], None]) -> list[Exception]:
     try:
         step()
     except (ContainernetError, OSError) as error:
         return [error]
     return []
-
-
-def _pause(attempts: int) -> float:
-    return random.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << min(attempts, 7)))
 
 
 def _words(subnets: tuple[Prefix, ...]) -> str:

@@ -17,7 +17,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from containernet.addresses import AddressBook
-from containernet.agent import Agent, _Call, _Drift, _Heard
+from containernet.agent import Agent, _Drift, _Heard
 from containernet.errors import KernelError
 from containernet.events import Announced, Snapshot, Withdrawn
 from containernet.items import Item, KernelRoute, Link
@@ -186,14 +186,15 @@ class World(RuleBasedStateMachine):
 
     def turn(self, *messages: Any) -> None:
         """Give the agent these messages, and turn its loop once."""
-        for message in (*messages, _Call(function=lambda: None, answer=Future())):
+        for message in messages:
             self.agent._inbox.put(message)
+        self.agent._inbox.wake()
         self.agent._turn()
 
     def ask(self, function: Callable[[], Any]) -> Future[Any]:
         """Let the agent call a function, and return its answer."""
-        answer: Future[Any] = Future()
-        self.turn(_Call(function=function, answer=answer))
+        answer = self.agent._inbox.later(function)
+        self.turn()
         return answer
 
     def teardown(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
@@ -17,7 +16,7 @@ import pytest
 
 from containernet import remembered
 from containernet.addresses import AddressBook
-from containernet.agent import Agent, _Call, _Heard
+from containernet.agent import Agent, _Heard
 from containernet.errors import (
     AddressesExhausted,
     ConfigError,
@@ -511,7 +510,7 @@ def test_remembered_subnets_are_not_used_where_somebody_else_lives_in_them(world
     host.kernel.items.clear()
     with host.agent() as agent:
         agent.until(lambda status: status.synced and status.lease_trouble)
-        agent._inbox.put(_Call(function=lambda: setattr(agent, "_give_up_waiting", 0.0), answer=Future()))
+        agent._inbox.later(lambda: setattr(agent, "_give_up_waiting", 0.0))
         status = agent.until(lambda status: not status.programming and status.lease_trouble)
         assert status.node.subnets == ()
         assert not host.kernel.batches
@@ -578,7 +577,7 @@ def test_a_process_that_may_not_program_the_kernel_ends(world: World) -> None:
     host = world.host(1)
     host.kernel.faults.fail("execute", PermissionRefused("needs CAP_NET_ADMIN"), times=FOR_EVER)
     with host.agent(raises=(PermissionRefused, "CAP_NET_ADMIN")) as agent, agent.turned:
-        agent.turned.wait_for(agent._ended.is_set, SOON)
+        agent.turned.wait_for(lambda: agent._inbox.closed, SOON)
 
 
 def test_a_permission_that_is_missing_later_is_said(world: World) -> None:
@@ -928,11 +927,8 @@ def test_a_stopped_agent_answers_at_once(world: World) -> None:
         agent.status()
 
 
-def test_a_call_that_nobody_waits_for_any_more_is_not_made(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_that_nobody_waits_for_any_more_is_not_made(world: World) -> None:
     """A caller that was told of a timeout must not find the container attached later."""
-    monkeypatch.setattr("containernet.agent.CALL_TIMEOUT", 0.05)
     host = world.host(1)
     host.kernel.add_namespace(C1)
     with host.agent() as agent:
@@ -940,6 +936,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_made(
         host.kernel.faults.hang("read")
         host.kernel.lose(("link", "cn0"))
         host.kernel.faults.wait_until_hung("read")
+        agent._inbox.patience = 0.05
         with pytest.raises(DaemonUnavailable, match="did not get to it"):
             agent.attach("c1", C1)
         host.kernel.faults.heal()
@@ -954,7 +951,7 @@ def test_stopping_does_not_wait_for_a_store_that_fails(world: World, call: str) 
     host.store.faults.fail(call, AWAY, times=FOR_EVER)
     with host.agent() as agent:
         agent.until(lambda status: status.lease_trouble or status.route_trouble)
-    assert agent._ended.is_set()
+    assert agent._inbox.closed
 
 
 def test_a_node_that_cannot_take_part_says_why(world: World) -> None:
@@ -962,7 +959,7 @@ def test_a_node_that_cannot_take_part_says_why(world: World) -> None:
     host = world.host(1, remote=Vxlan())
     host.node = attrs.evolve(host.node, mtu=1300)
     with host.agent(raises=(ConfigError, "MTU 1300 of eth0 leaves 1230 octets")) as agent, agent.turned:
-        agent.turned.wait_for(agent._ended.is_set, SOON)
+        agent.turned.wait_for(lambda: agent._inbox.closed, SOON)
     assert not host.kernel.items
 
 
