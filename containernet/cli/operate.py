@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def cleanup(arguments: argparse.Namespace) -> int:
     from containernet.planning import plan
 
     config = load(arguments)
-    with host_lock(config), closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:
+    lock = nullcontext() if arguments.dry_run else host_lock(config)
+    with lock, closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:
         operations = plan({}, kernel.read())
         failures = () if arguments.dry_run else kernel.execute(operations)
     if arguments.json:

@@ -108,4 +108,4 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
         "from containernet import *\n"
         "assert Agent is containernet.agent.Agent\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    subprocess.run([sys.executable, "-c", script], check=True, env={})  # or coverage follows, and imports much
