@@ -7,14 +7,14 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import pytest
 
 from containernet.control import ask
 from containernet.items import Item, Key
-from containernet.lab import build, daemons, whole
+from containernet.lab import build, cluster, daemons, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.topology import Topology
 from containernet.planning import Delete
@@ -26,10 +26,22 @@ IPIP = pytest.param("ipip", marks=pytest.mark.uml)
 _numbers = itertools.count(1)
 
 
-@contextmanager
-def lab(**wanted: Any) -> Iterator[Lab]:
+def lab(**wanted: Any) -> AbstractContextManager[Lab]:
     """Stand a lab up with everything running, and take it down whatever happens."""
-    built = whole.up(f"test-{os.getpid()}-{next(_numbers)}", Topology(**wanted))
+    return _while_up(whole.up(_fresh_name(), Topology(**wanted)))
+
+
+def bare(**wanted: Any) -> AbstractContextManager[Lab]:
+    """Stand a lab up without daemons, and take it down whatever happens."""
+    return _while_up(cluster.up(_fresh_name(), Topology(**wanted)))
+
+
+def _fresh_name() -> str:
+    return f"test-{os.getpid()}-{next(_numbers)}"
+
+
+@contextmanager
+def _while_up(built: Lab) -> Iterator[Lab]:
     try:
         yield built
     finally:

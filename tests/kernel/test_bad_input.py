@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 import attrs
 import pytest
 
+from containernet.errors import ContainernetError
 from containernet.lab import build, daemons, namespaces, whole
 from containernet.lab.cluster import HOME, Lab
+from containernet.lab.topology import Topology
 
 from . import labs
 
@@ -261,41 +264,40 @@ def _remove(path: Path) -> None:
     path.unlink()
 
 
-def test_a_full_disk_refuses_a_container_and_keeps_the_others(built: Lab) -> None:
+def test_a_full_disk_refuses_a_container_and_keeps_the_others() -> None:
     """No address can be remembered, so none is given; what runs goes on, and room on the disk mends it."""
-    from containernet.lab.namespaces import create_network
-
-    def fill() -> None:
-        create_network(build.path("late"))
-        used = os.statvfs(HOME)
-        _resize((used.f_blocks - used.f_bfree) * used.f_frsize + (1 << 20))
-        with (HOME / "filler").open("wb") as filler:
-            try:
-                while True:
-                    filler.write(bytes(1 << 20))
-                    filler.flush()
-            except OSError:
-                pass
-
-    def attach() -> str:
-        try:
-            daemons.attach("late", "host1")
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        return "attached"
-
-    built.call(fill)
-    try:
-        said = built.call(attach)
+    with labs.bare(hosts=1, containers=2) as built:
+        built.call(functools.partial(_start_on_small_disk, built.topology))
+        built.call(_fill_disk)
+        said = built.call(_attach_second)
         assert said.startswith("StateUnavailable: ")
         assert "make room on the disk" in said
         assert all(result.reached for result in whole.ping(built, ("host1", "host1-c1")))
         assert [each["container"] for each in labs.status(built, "host1")["endpoints"]] == ["host1-c1"]
-    finally:
-        built.call(functools.partial(_resize, 1 << 30))
-    assert built.call(attach) == "attached"
+        built.call(lambda: (daemons.directory("host1") / "filler").unlink())
+        assert built.call(_attach_second) == "attached"
 
 
-def _resize(octets: int) -> None:
-    """Give the tmpfs that holds the lab's files that much room."""
-    subprocess.run(["mount", "-o", f"remount,size={octets >> 10}k", "/run"], check=True)
+def _start_on_small_disk(topology: Topology) -> None:
+    disk = daemons.directory("host1")
+    disk.mkdir()
+    namespaces.mount("tmpfs", str(disk), "tmpfs", options="size=1m")
+    daemons.start_ready(topology, topology.members)
+    daemons.attach("host1-c1", "host1")
+
+
+def _fill_disk() -> None:
+    with (
+        contextlib.suppress(OSError),
+        (daemons.directory("host1") / "filler").open("wb", buffering=0) as filler,
+    ):
+        while True:
+            filler.write(bytes(4096))
+
+
+def _attach_second() -> str:
+    try:
+        daemons.attach("host1-c2", "host1")
+    except ContainernetError as error:
+        return f"{type(error).__name__}: {error}"
+    return "attached"
