@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 
 AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
 PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
+LINGER = 60.0  # seconds in which a store that has forgotten everything hears it again; keepers wait up to 30
 SAVE_DELAY = 1.0  # seconds in which changes of the view are gathered into one write to disk
 
 
@@ -109,6 +110,7 @@ class Agent:
         ttl: float = 3600.0,
         store: str = "",
         audit: float = AUDIT,
+        linger: float = LINGER,
     ) -> None:
         self._node = with_subnets(node, (), network=network, remote=remote)
         self._network = network
@@ -118,6 +120,7 @@ class Agent:
         self._kernel = kernel
         self._state = state
         self._audit = audit
+        self._linger = linger
         self._store = store
         self._inbox: Inbox[_Message] = Inbox()
         self._stop = threading.Event()
@@ -159,6 +162,7 @@ class Agent:
         self._give_up_waiting = self._started + PATIENCE
         self._read_at = self._started
         self._save_at: float | None = None
+        self._forget_at: float | None = None
         self._drift_gap = 0.0
         self._retries = 0
         self._repairs = 0
@@ -238,10 +242,12 @@ class Agent:
             self._program(now)
         if self._save_at is not None and now >= self._save_at:
             self._save()
+        if self._forget_at is not None and now >= self._forget_at:
+            self._forget()
 
     def _next_deadline(self) -> float:
         deadline = self._read_at if self._may_program else self._give_up_waiting
-        return deadline if self._save_at is None else min(deadline, self._save_at)
+        return min(each for each in (deadline, self._save_at, self._forget_at) if each is not None)
 
     def _handle(self, message: _Message) -> None:
         match message:
@@ -278,6 +284,7 @@ class Agent:
             case Snapshot(routes=routes):
                 heard = {route.prefix for route in routes if route.node == self._node.name}
                 missing = self._announced and not set(self._node.subnets) <= heard
+                self._rib.linger = self._synced  # the first one tells who has gone while we were away
                 self._sync()
             case Withdrawn(prefix=prefix):
                 missing = self._announced and prefix in self._node.subnets
@@ -291,6 +298,16 @@ class Agent:
             self._announced = False
             self._keeper.check()
         self._follow(self._rib.apply(event, now=now))
+        if isinstance(event, Snapshot) and self._rib.lingering:
+            self._forget_at = boottime() + self._linger
+            kept = _words(tuple(self._rib.lingering))
+            log.warning("after a gap the route store tells nothing of %s: kept for %g s", kept, self._linger)
+
+    def _forget(self) -> None:
+        self._forget_at = None
+        if self._rib.lingering:
+            log.warning("not announced again: %s", _words(tuple(self._rib.lingering)))
+        self._follow(self._rib.forget(now=time.time()))
 
     def _sync(self) -> None:
         self._route_trouble = ""
@@ -512,6 +529,7 @@ class Agent:
             routes=tuple(self._rib.routes.values()),
             refused={str(prefix): reason for prefix, reason in self._refused.items()}
             | {str(prefix): reason for prefix, (_route, reason) in self._rib.refused.items()},
+            lingering=tuple(self._rib.routes[prefix].route for prefix in self._rib.lingering),
             quarantined={record.key: record.reason for record in self._rib.quarantined.values()},
             failures=(
                 *(str(failure) for failure in self._reconciler.failures.values()),

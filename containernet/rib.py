@@ -9,6 +9,11 @@ What fails is kept beside the routes with its reason, so that it can be shown, a
 subnets change. A refusal removes the route that stood for the same prefix, since the announcer took that one
 back; a record that could not even be read (`Quarantined`) removes nothing.
 
+A Snapshot after a gap may come from a store that has forgotten: its file was deleted, or a backup restored.
+Everybody who lives will announce again, but not at the same moment. So with `linger` the routes of a node that
+such a Snapshot does not name at all stay, until `forget`, or until somebody tells of their prefix. (BGP has the
+same for a speaker that restarts: stale routes, RFC 4724 s4.2.)
+
 Pure: no clock (`now` is passed in), no I/O.
 """
 
@@ -73,12 +78,17 @@ class Rib:
     """Folds a store's events into the known routes, and says what changed.
 
     An event costs O(1) in the number of routes, a Snapshot O(routes).
+
+    `linger` may be set at any time. True: what a Snapshot does not tell of stays, and is in `lingering`, where
+    it has nothing from the same announcer; False, the default: it goes.
     """
 
     def __init__(self, network: NetworkConfig, node: Node, *, store: str) -> None:
         self.routes: dict[Prefix, Known] = {}
         self.refused: dict[Prefix, tuple[Route, str]] = {}
         self.quarantined: dict[str, Quarantined] = {}
+        self.linger = False
+        self.lingering: set[Prefix] = set()
         self._network = network
         self._node = node
         self._store = store
@@ -101,22 +111,39 @@ class Rib:
         """Return every route that is believed."""
         return tuple(known.route for known in self.routes.values())
 
+    def forget(self, *, now: float) -> list[Change]:
+        """Let go of what lingers: nobody has announced it again."""
+        return [change for prefix in tuple(self.lingering) for change in self._set(prefix, None, now)]
+
     def judge_again(self, node: Node, *, now: float) -> list[Change]:
         """Take note that this node has changed (its subnets, its addresses), and judge every route again."""
         self._node = node
+        lingering = set(self.lingering)
         heard = [*self.believed()]
         heard += [route for route, _reason in self.refused.values()]
-        return [change for route in heard for change in self._set(route.prefix, route, now)]
+        changes = [change for route in heard for change in self._set(route.prefix, route, now)]
+        self.lingering = lingering & self.routes.keys()
+        return changes
 
     def _replace_all(self, routes: Iterable[Route], now: float) -> list[Change]:
         heard = {route.prefix: route for route in routes}
-        gone = [prefix for prefix in (*self.routes, *self.refused) if prefix not in heard]
+        named = {_announcer(route) for route in heard.values()}
+        if self.linger:
+            self.lingering |= {
+                prefix for prefix, known in self.routes.items() if _announcer(known.route) not in named
+            } - heard.keys()
+        gone = [
+            prefix
+            for prefix in (*self.routes, *self.refused)
+            if prefix not in heard and prefix not in self.lingering
+        ]
         changes = [change for prefix in gone for change in self._set(prefix, None, now)]
         changes += [change for prefix, route in heard.items() for change in self._set(prefix, route, now)]
         return changes
 
     def _set(self, prefix: Prefix, route: Route | None, now: float) -> list[Change]:
         self.refused.pop(prefix, None)
+        self.lingering.discard(prefix)
         if route is not None and self._is_own(route):
             route = None
         if route is not None and (reason := refusal(route, self._network, self._node)):
@@ -137,3 +164,7 @@ class Rib:
         # from one that carries no names, without ours.
         ours = any(route.next_hop == own.ip for own in self._node.addresses)
         return ours and route.node in {"", self._node.name}
+
+
+def _announcer(route: Route) -> str:
+    return route.node or str(route.next_hop)  # a store that carries no names carries next hops

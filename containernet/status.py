@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from .jsonform import route_to_json
-from .model import Endpoint, Node
+from .model import Endpoint, Node, Route
 from .rib import Known
 
 
@@ -27,6 +27,7 @@ class Status:
         desired, programmed: how many items there should be, and are.
         routes: the believed routes, with their store and age.
         refused: prefix to reason: a route that cannot be believed, or a peer that cannot be reached.
+        lingering: believed routes that the store tells nothing of since a gap; they go unless announced again.
         quarantined: key to reason: records of the store that could not be read.
         failures: what the kernel refused, one line each.
         endpoints: the containers; `gone`: those without a namespace; `stranded`: those outside the subnets.
@@ -54,6 +55,7 @@ class Status:
     lease_trouble: str
     route_trouble: str
     kernel_trouble: str
+    lingering: tuple[Route, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -88,6 +90,11 @@ class Status:
         warnings = [f"{self.route_trouble}; forwarding goes on"] if self.synced and self.route_trouble else []
         if self.lease_trouble and (self.lease_seconds or 0) > 0:
             warnings.append(f"{self.lease_trouble}; the lease holds for {self.lease_seconds:.0f} s more")
+        warnings += [
+            f"{route.prefix} of {route.node or route.next_hop}: the route store came back and tells nothing of "
+            "it; kept for now, in case the store has forgotten"
+            for route in self.lingering
+        ]
         warnings += self.refused.values()
         warnings += [f"record {key} set aside: {reason}" for key, reason in self.quarantined.items()]
         warnings += self.failures

@@ -7,18 +7,23 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_network
 from typing import Any
 
 import attrs
 import pytest
 
+from containernet import snapshot
 from containernet.cli import main as cli
 from containernet.errors import ConfigError, DaemonUnavailable, KernelError
 from containernet.lab import cluster, daemons, demo, drift, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.ping import Reply, Tally, TooBig
 from containernet.lab.topology import Topology
+from containernet_backends.sqlite import SqliteStore
+
+from . import labs
 
 pytestmark = pytest.mark.kernel
 
@@ -54,6 +59,19 @@ def test_a_killed_daemon_loses_no_packet_and_neither_does_its_successor(lab: Lab
         tally = stop()
     assert tally.sent > 5
     assert tally.lost == 0, tally
+
+
+def test_a_store_whose_file_is_deleted_loses_no_packet(lab: Lab) -> None:
+    """Each agent finds an empty store, and announces again; meanwhile it keeps what it had heard."""
+    before = {host.name: labs.items(lab, host.name) for host in lab.topology.members}
+    target = whole.addresses(lab, "host2-c1")[0]
+    with whole.streaming(lab, "host1-c1", target) as stop:
+        for path in lab.file(cluster.HOME).glob("store.db*"):
+            path.unlink()
+        labs.seconds_until(lambda: _announced_again(lab), at_most=10)
+        tally = stop()
+    assert tally.lost == 0, tally
+    assert {host: labs.items(lab, host) for host in before} == before
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -158,3 +176,18 @@ def test_a_report_that_lost_a_packet_is_not_good() -> None:
         bad = attrs.evolve(good, **change)
         assert not bad.good, change
         assert "NOT AS IT SHOULD BE" in bad.row[-1]
+
+
+def _announced_again(lab: Lab) -> bool:
+    """Return whether there is a store with all routes again, and every host is ready without a warning."""
+    statuses = [labs.status(lab, host.name) for host in lab.topology.members]
+    return lab.call(_told) == 4 and all(status["ready"] and not status["warnings"] for status in statuses)
+
+
+def _told() -> int:
+    """Return how many routes the store tells; to be called inside the lab."""
+    path = cluster.HOME / "store.db"
+    if not path.exists():
+        return 0
+    with closing(SqliteStore(path)) as store:
+        return len(snapshot(store).routes)

@@ -36,7 +36,7 @@ STALE = KernelRoute(destination=ip_network("10.4.200.0/24"), gateway=ip_address(
 routes = st.builds(
     Route,
     prefix=st.integers(1, 5).map(lambda number: ip_network(f"10.4.{number}.0/24")),
-    node=st.just("peer"),
+    node=st.sampled_from(("peer", "other")),
     next_hop=st.sampled_from(
         [ip_address(text) for text in ("192.0.2.2", "192.0.2.3", "203.0.113.1", "224.0.0.1")]
     ),
@@ -159,11 +159,14 @@ class World(RuleBasedStateMachine):
         if not self.synced:
             self.snapshot([])
         self.agent._give_up_waiting = self.agent._read_at = 0.0
+        if self.agent._forget_at is not None:
+            self.agent._forget_at = 0.0
         self.turn()
         self.agent._read_at = 0.0  # what failed inside of a container is looked at with the next read
         self.turn()
         status = self.agent._status()
         assert status.settled, status.failures
+        assert {known.route for known in status.routes} <= set(self.heard.values())
         assert {endpoint.container for endpoint in status.endpoints} == self.attached
         kernel = dict(self.kernel.items)
         desired = render(

@@ -147,6 +147,32 @@ def test_after_a_gap_a_snapshot_is_everything(
     assert rib.refused == fresh.refused
 
 
+@given(steps, st.lists(routes, unique_by=lambda route: route.prefix))
+def test_what_a_forgetful_store_tells_nothing_of_lingers_until_it_is_forgotten(
+    sequence: list[Event | tuple[Prefix, ...]], told: list[Route]
+) -> None:
+    """A Snapshot takes nothing from those whom it does not name; after `forget` it is everything."""
+    rib, model = Rib(NETWORK, NODE, store="x"), Model()
+    for step in sequence:
+        changed(rib, step, model, now=0)
+    before = dict(rib.routes)
+    rib.linger = True
+    rib.apply(Snapshot(routes=told), now=1)
+    named = {route.node or str(route.next_hop) for route in told}
+    silent = {
+        prefix
+        for prefix, known in before.items()
+        if (known.route.node or str(known.route.next_hop)) not in named
+    }
+    assert rib.lingering == silent - {route.prefix for route in told}
+    assert {prefix: rib.routes[prefix] for prefix in rib.lingering}.items() <= before.items()
+    model.hear(Snapshot(routes=told))
+    assert rib.routes.keys() - rib.lingering == model.believed().keys()
+    rib.forget(now=2)
+    assert not rib.lingering
+    assert {prefix: known.route for prefix, known in rib.routes.items()} == model.believed()
+
+
 @given(steps, records)
 def test_a_record_that_cannot_be_read_removes_nothing(
     sequence: list[Event | tuple[Prefix, ...]], record: Quarantined

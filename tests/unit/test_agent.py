@@ -108,6 +108,7 @@ class Host:
             "addresses": book,
             "state": self.state,
             "store": "memory",
+            "linger": 0.05,
         }
         agent = Observed(**{**values, **arguments})
         raised: list[BaseException] = []
@@ -348,6 +349,32 @@ def test_a_store_that_dies_changes_nothing(world: World) -> None:
         status = agent.until(lambda status: not status.route_trouble)
         host.kernel.wait_for(lambda items: key_of(gone) not in items)
         assert key_of(kept) in host.kernel.items
+
+
+def test_a_store_that_has_forgotten_everything_costs_no_route(world: World) -> None:
+    """Its file was deleted: the others will announce again, but not at the moment at which we look."""
+    host = world.host(1)
+    with host.agent(linger=3600.0) as agent:
+        agent.until(ready)
+        others = [peer(number, name=f"peer-{number}") for number in free_numbers(agent, 2)]
+        for route in others:
+            world.store.announce(route)
+        host.kernel.wait_for(lambda items: {key_of(route) for route in others} <= items.keys())
+        host.kernel.batches.clear()
+        host.store.go_away()
+        for route in others:
+            world.store.withdraw(route)
+        host.store.come_back()
+        status = agent.until(lambda status: len(status.lingering) == 2)
+        assert any("the route store came back and tells nothing of it" in each for each in status.warnings)
+        for route in others:
+            world.store.announce(route)
+        agent.until(lambda status: not status.lingering)
+        world.store.withdraw(others[0])
+        host.kernel.wait_for(lambda items: key_of(others[0]) not in items)
+        assert [each.item for batch in host.kernel.batches for each in batch] == [
+            item for item in _deleted(host) if item.key == key_of(others[0])
+        ]
 
 
 def test_a_store_that_breaks_in_a_way_that_nobody_foresaw_is_asked_again(world: World) -> None:
@@ -1021,6 +1048,10 @@ def test_an_address_book_that_fails_fails_the_attach_alone(world: World) -> None
             agent.attach("c1", C1)
         assert agent.status().ready
     book.close()
+
+
+def _deleted(host: Host) -> list[Item]:
+    return [each.item for batch in host.kernel.batches for each in batch if isinstance(each, Delete)]
 
 
 def _holds(keys: set[Key], items: Mapping[Key, Item]) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import attrs
 import pytest
 
-from containernet.model import Endpoint, Node
+from containernet.model import Endpoint, Node, Route
 from containernet.status import Status
 
 READY = Status(
@@ -40,6 +40,7 @@ READY = Status(
     route_trouble="",
     kernel_trouble="",
 )
+ROUTE = Route(prefix=ip_network("10.4.2.0/24"), node="b", next_hop=ip_address("192.0.2.2"))
 CONTAINER = Endpoint(container="c1", netns="/run/netns/c1", addresses=(ip_interface("10.4.9.2/24"),))
 
 
@@ -96,6 +97,11 @@ def test_every_reason_why_not(changes: dict[str, Any], reasons: list[str]) -> No
         ({"route_trouble": "store away"}, "store away; forwarding goes on"),
         ({"lease_trouble": "store away"}, "store away; the lease holds for 60 s more"),
         ({"refused": {"10.4.2.0/24": "not on link"}}, "not on link"),
+        (
+            {"lingering": (ROUTE,)},
+            "10.4.2.0/24 of b: the route store came back and tells nothing of it; "
+            "kept for now, in case the store has forgotten",
+        ),
         ({"quarantined": {"/k": "not JSON"}}, "record /k set aside: not JSON"),
         ({"gone": (CONTAINER,)}, "container c1: its namespace /run/netns/c1 is gone; detach it"),
         (
