@@ -3,7 +3,9 @@
 Pure. The order is the whole point:
 
 1. a device that must be made anew (its kind or its parameters changed), or that sits on something the kernel
-   gives out only once (a VNI), goes first: nothing else can stand beside it;
+   gives out only once (a VNI), goes first: nothing else can stand beside it; and so does an address that nobody
+   wants any more, where its subnet is reached through somebody else from now on: a kernel keeps a route of its
+   own to the subnets of its addresses, and takes none through itself;
 2. then everything missing or different is created or replaced, by ascending rank, so that nothing is made
    before what it stands on;
 3. then everything that nobody wants any more is deleted, by descending rank.
@@ -18,7 +20,7 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from .items import Item, Key, Link, Sysctl
+from .items import InterfaceAddress, Item, KernelRoute, Key, Link, Sysctl
 
 
 @attrs.frozen
@@ -68,6 +70,8 @@ def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Opera
     """
     reborn = _links_made_anew(desired, actual)
     first = [Delete(actual[("link", name)]) for name in sorted(reborn)]
+    moved = _addresses_that_moved(desired, actual)
+    first += [Delete(actual[key]) for key in moved if not _falls_with(actual[key], reborn)]
     make = [
         operation
         for key, item in desired.items()
@@ -77,7 +81,8 @@ def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Opera
     drop = [
         Delete(item)
         for key, item in actual.items()
-        if key not in desired and not _falls_with(item, reborn) and not isinstance(item, Sysctl)
+        if key not in desired and key not in moved
+        if not _falls_with(item, reborn) and not isinstance(item, Sysctl)
     ]
     drop.sort(key=lambda operation: -operation.item.rank)
     return (*first, *make, *drop)
@@ -110,6 +115,19 @@ def _links_made_anew(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) ->
         if changed or in_the_way:
             names.add(item.name)
     return names
+
+
+def _addresses_that_moved(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> list[Key]:
+    """Return the keys of our addresses that nobody wants any more, in the way of a wanted route."""
+    routes = [item for item in desired.values() if isinstance(item, KernelRoute)]
+    gateways = {route.gateway for route in routes}
+    destinations = {route.destination for route in routes}
+    return [
+        key
+        for key, item in actual.items()
+        if key not in desired and isinstance(item, InterfaceAddress)
+        if item.address.ip in gateways or item.address.network in destinations
+    ]
 
 
 def _falls_with(item: Item | None, links: set[str]) -> bool:

@@ -7,6 +7,7 @@ real one would refuse is an error at once, so an order that only works by luck f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface
 
 import attrs
 from hypothesis import given, strategies as st
@@ -17,6 +18,7 @@ from tests.properties.strategies import FOREIGN, MACS, states
 
 DESIRED = states()
 ACTUAL = states(real=True)
+FIRST = (Rank.LINK, Rank.ADDRESS)
 
 
 class ModelKernel:
@@ -174,15 +176,35 @@ def test_a_plan_touches_only_what_differs_and_each_of_it_once(
 def test_creations_ascend_by_rank_and_deletions_descend_behind_them(
     desired: dict[Key, Item], actual: dict[Key, Item]
 ) -> None:
-    """Behind the devices that have to go first, creations ascend and deletions then descend."""
+    """Behind the devices and addresses that have to go first, creations ascend and deletions then descend."""
     operations = list(plan(desired, actual))
-    while operations and isinstance(operations[0], Delete) and operations[0].item.rank is Rank.LINK:
-        operations.pop(0)  # devices that are made anew, or a plan that only deletes links
+    while operations and isinstance(operations[0], Delete) and operations[0].item.rank in FIRST:
+        operations.pop(0)  # what has to go first, or a plan that only deletes
     made = [operation.item.rank for operation in operations if not isinstance(operation, Delete)]
     gone = [operation.item.rank for operation in operations if isinstance(operation, Delete)]
     assert made == sorted(made)
     assert gone == sorted(gone, reverse=True)
     assert all(isinstance(operation, Delete) for operation in operations[len(made) :])
+
+
+@given(DESIRED, ACTUAL)
+def test_addresses_of_a_subnet_that_is_a_peers_now_go_before_any_route_is_made(
+    desired: dict[Key, Item], actual: dict[Key, Item]
+) -> None:
+    """A node that moves to another subnet may see its old one with a peer."""
+    routes = [item for item in desired.values() if isinstance(item, KernelRoute)]
+    addresses = {ip_interface(route.gateway) for route in routes if route.gateway}
+    addresses |= {ip_interface((route.destination[1], route.destination.prefixlen)) for route in routes}
+    old = [InterfaceAddress(link=FOREIGN[0], address=address) for address in addresses]
+    before = {**actual, **{item.key: item for item in old if item.key not in desired}}
+    operations = plan(desired, before)
+    made = [place for place, each in enumerate(operations) if not isinstance(each, Delete)]
+    gone = [operations.index(Delete(item)) for item in old if item.key not in desired]
+    assert max(gone, default=-1) < min(made, default=len(operations))
+    kernel = ModelKernel(before)
+    for operation in operations:
+        kernel.run(operation)
+    assert plan(desired, kernel.items) == ()
 
 
 @given(ACTUAL)
