@@ -106,6 +106,8 @@ class Endpoints:
         except Exception:
             if before is None:
                 self._take_back(endpoint)
+            else:
+                self._want(endpoint)  # it is attached, whatever this call could not make sure of
             raise
         return endpoint
 
@@ -113,10 +115,15 @@ class Endpoints:
         """Take the interface away and free its addresses; False: there was none. May be called twice.
 
         Raises:
-            KernelError: the kernel cannot be programmed now, and the addresses stay held; call it again.
+            KernelError: the kernel cannot be programmed now, and it stays attached; call it again.
         """
         self._reconciler.want(_owner((container, interface)), ())
-        self._reconciler.apply()
+        try:
+            self._reconciler.apply()
+        except (KernelError, PermissionRefused):
+            if endpoint := self._held.get((container, interface)):
+                self._want(endpoint)
+            raise
         return self.forget(container, interface)
 
     def forget(self, container: str, interface: str = "eth0") -> bool:
@@ -199,6 +206,8 @@ class Endpoints:
         items: tuple[Item, ...] = ()
         if self._node is not None and self._belongs(endpoint) and _name(endpoint) not in self._gone:
             items = self._local.endpoint(self._node, endpoint).host
+        else:
+            self._failed.pop(_name(endpoint), None)  # nobody will try again what nobody wants
         self._reconciler.want(_owner(_name(endpoint)), items)
 
     def _wanted(self, endpoint: Endpoint) -> Mapping[Key, Item]:

@@ -174,7 +174,7 @@ class World(RuleBasedStateMachine):
             [known.route for known in status.routes],
             local=Bridge(),
             remote=HostGateway(),
-            endpoints=[each for each in status.endpoints if each not in status.stranded],
+            endpoints=[each for each in status.endpoints if each not in (*status.stranded, *status.gone)],
         ).items
         for key, item in desired.items():
             assert _fits(item, kernel.get(key)), (item, self.kernel.words())

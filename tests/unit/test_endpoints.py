@@ -80,6 +80,25 @@ def test_the_same_path_may_be_another_namespace(kernel: FakeKernel, endpoints: E
     assert fresh.items
 
 
+def test_a_stranded_container_whose_attach_fails_is_not_forgotten(
+    kernel: FakeKernel, endpoints: Endpoints
+) -> None:
+    """It has addresses of the new subnet by then: the next full read lays its cable."""
+    endpoints.attach("c1", C1)
+    moved = attrs.evolve(NODE, subnets=(ip_network("10.4.9.0/24"),))
+    endpoints.node_is(moved)
+    endpoints._reconciler.apply()
+    assert not cables(kernel)
+    kernel.faults.fail("read", KernelError("busy"))
+    with pytest.raises(KernelError, match="busy"):
+        endpoints.attach("c1", C1)
+    assert not endpoints.stranded()
+    endpoints._reconciler.refresh()
+    endpoints.finish(endpoints._reconciler.apply())
+    assert len(cables(kernel)) == 1
+    assert ("address", "eth0", ip_interface("10.4.9.2/24")) in kernel.namespaces[C1].items
+
+
 def test_a_second_interface_is_another_endpoint(kernel: FakeKernel, endpoints: Endpoints) -> None:
     """With addresses of its own; detaching one leaves the other."""
     first, second = endpoints.attach("c1", C1), endpoints.attach("c1", C1, "net1")
@@ -89,14 +108,16 @@ def test_a_second_interface_is_another_endpoint(kernel: FakeKernel, endpoints: E
     assert len(cables(kernel)) == 1
 
 
-def test_a_detach_that_the_kernel_cannot_do_now_keeps_the_address(
+def test_a_detach_that_the_kernel_cannot_do_now_changes_nothing(
     kernel: FakeKernel, endpoints: Endpoints, book: AddressBook
 ) -> None:
-    """Nobody else may get it while the interface stands; the caller asks again."""
+    """Nobody may get the address while the interface stands, and no later pass takes half of it; ask again."""
     endpoints.attach("c1", C1)
     kernel.faults.fail("execute", KernelError("away"))
     with pytest.raises(KernelError):
         endpoints.detach("c1")
+    endpoints._reconciler.apply()
+    assert len(cables(kernel)) == 1
     assert book.assigned()
     assert endpoints.detach("c1")
     assert not cables(kernel)
@@ -141,6 +162,21 @@ def test_what_failed_inside_is_kept_until_it_is_done(kernel: FakeKernel, endpoin
     endpoints.finish(())
     assert not endpoints.failures()
     assert len(inner.items) == 2
+
+
+def test_what_failed_inside_of_a_stranded_container_is_nobodys_failure(
+    kernel: FakeKernel, endpoints: Endpoints
+) -> None:
+    """It is not tried again, so it would keep the node from being settled for ever."""
+    endpoint = endpoints.attach("c1", C1)
+    inner = kernel.namespaces[C1]
+    inner.lose(("address", "eth0", ip_interface("10.4.1.2/24")))
+    inner.fail(lambda _operation: True, times=1)
+    endpoints.finish(None)
+    assert endpoints.failures()
+    endpoints.node_is(attrs.evolve(NODE, subnets=(ip_network("10.4.9.0/24"),)))
+    assert endpoints.stranded() == (endpoint,)
+    assert not endpoints.failures()
 
 
 def test_a_kernel_that_enters_no_namespaces(book: AddressBook) -> None:
