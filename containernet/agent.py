@@ -26,7 +26,7 @@ from pathlib import Path
 
 import attrs
 
-from . import remembered
+from . import remembered, underlay
 from .addresses import AddressBook
 from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore
 from .endpoints import Endpoints
@@ -148,6 +148,7 @@ class Agent:
         )
         self._kernel_pump = KernelPump(kernel, changed=lambda: self._inbox.put(_Drift()))
 
+        self._underlay = underlay.Changes()
         self._refused: dict[Prefix, str] = {}
         self._lease_until: float | None = None
         self._lease_lost = ""
@@ -410,6 +411,7 @@ class Agent:
             log.warning("repaired: %s", _some(repaired))
         # Somebody who fights with us must not make us spin: every repair in a row doubles the pause.
         self._drift_gap = min(0.4, max(0.02, self._drift_gap * 2)) if repaired else 0.0
+        self._look_at_underlay()
         self._has_read = True
         self._view_is_new = False
         self._last_read = now
@@ -418,6 +420,14 @@ class Agent:
         self._read_at = self._audit_at
         if not self._has_failures():
             self._retries = 0
+
+    def _look_at_underlay(self) -> underlay.Changes:
+        found = underlay.changes(self._kernel, self._node)
+        for what in attrs.astuple(found):
+            if what and what not in attrs.astuple(self._underlay):
+                log.error("%s", what)
+        self._underlay = found
+        return found
 
     def _has_failures(self) -> bool:
         return bool(self._reconciler.failures or self._endpoints.failures())
@@ -447,7 +457,11 @@ class Agent:
                 f"node {self._node.name} is not programmed yet: "
                 f"{'; '.join(self._status().reasons)}; try again, or ask `containernet status`"
             )
-        return self._endpoints.attach(container, netns, interface)
+        try:
+            return self._endpoints.attach(container, netns, interface)
+        except KernelError:
+            self._read_at = boottime()  # what was half done is finished, or taken away, by a full read
+            raise
 
     def _detach(self, container: str, interface: str) -> bool:
         # Before the first read nothing may be executed; what nobody wants goes when everything is known.
@@ -516,6 +530,7 @@ class Agent:
 
     def _status(self) -> Status:
         now = boottime()
+        found = self._look_at_underlay()
         return Status(
             node=self._node,
             store=self._store,
@@ -529,7 +544,9 @@ class Agent:
             routes=tuple(self._rib.routes.values()),
             refused={str(prefix): reason for prefix, reason in self._refused.items()}
             | {str(prefix): reason for prefix, (_route, reason) in self._rib.refused.items()},
-            lingering=tuple(self._rib.routes[prefix].route for prefix in self._rib.lingering),
+            lingering=tuple(
+                known.route for prefix, known in self._rib.routes.items() if prefix in self._rib.lingering
+            ),
             quarantined={record.key: record.reason for record in self._rib.quarantined.values()},
             failures=(
                 *(str(failure) for failure in self._reconciler.failures.values()),
@@ -542,6 +559,8 @@ class Agent:
             lease_trouble="; ".join(filter(None, (self._lease_lost, self._lease_trouble))),
             route_trouble=self._route_trouble,
             kernel_trouble=self._kernel_trouble,
+            underlay_trouble=found.broken,
+            mtu_trouble=found.mtu,
         )
 
 

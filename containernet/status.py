@@ -32,6 +32,7 @@ class Status:
         failures: what the kernel refused, one line each.
         endpoints: the containers; `gone`: those without a namespace; `stranded`: those outside the subnets.
         repairs: operations that were needed because somebody else changed the kernel.
+        underlay_trouble, mtu_trouble: see `underlay.Changes`.
         lease_trouble, route_trouble, kernel_trouble: what went wrong last and still stands; empty: nothing.
     """
 
@@ -55,6 +56,8 @@ class Status:
     lease_trouble: str
     route_trouble: str
     kernel_trouble: str
+    underlay_trouble: str = ""
+    mtu_trouble: str = ""
     lingering: tuple[Route, ...] = ()
 
     @property
@@ -73,6 +76,8 @@ class Status:
             reasons.append(f"the lease ran out {abs(self.lease_seconds):.0f} s ago: {why}")
         if not self.synced:
             reasons.append(f"the route store has not told its routes: {self.route_trouble or 'waiting'}")
+        if self.underlay_trouble:
+            reasons.append(self.underlay_trouble)
         if self.kernel_trouble:
             reasons.append(f"the kernel cannot be read or programmed: {self.kernel_trouble}")
         elif not self.programming:
@@ -90,6 +95,7 @@ class Status:
         warnings = [f"{self.route_trouble}; forwarding goes on"] if self.synced and self.route_trouble else []
         if self.lease_trouble and (self.lease_seconds or 0) > 0:
             warnings.append(f"{self.lease_trouble}; the lease holds for {self.lease_seconds:.0f} s more")
+        warnings += [self.mtu_trouble] if self.mtu_trouble else []
         warnings += [
             f"{route.prefix} of {route.node or route.next_hop}: the route store came back and tells nothing of "
             "it; kept for now, in case the store has forgotten"

@@ -59,6 +59,7 @@ def test_ready() -> None:
         ({"lease_seconds": 0.0}, ["the lease ran out 0 s ago: the lease store does not answer"]),
         ({"synced": False}, ["the route store has not told its routes: waiting"]),
         ({"synced": False, "route_trouble": "away"}, ["the route store has not told its routes: away"]),
+        ({"underlay_trouble": "eth0 is gone"}, ["eth0 is gone"]),
         ({"kernel_trouble": "ENOBUFS"}, ["the kernel cannot be read or programmed: ENOBUFS"]),
         ({"programming": False}, ["nothing is programmed yet"]),
         ({"settled": False}, ["the kernel does not hold everything that it should"]),
@@ -96,6 +97,7 @@ def test_every_reason_why_not(changes: dict[str, Any], reasons: list[str]) -> No
     [
         ({"route_trouble": "store away"}, "store away; forwarding goes on"),
         ({"lease_trouble": "store away"}, "store away; the lease holds for 60 s more"),
+        ({"mtu_trouble": "eth0 has MTU 1400"}, "eth0 has MTU 1400"),
         ({"refused": {"10.4.2.0/24": "not on link"}}, "not on link"),
         (
             {"lingering": (ROUTE,)},
