@@ -122,7 +122,7 @@ class Rib:
         heard = [*self.believed()]
         heard += [route for route, _reason in self.refused.values()]
         changes = [change for route in heard for change in self._set(route.prefix, route, now)]
-        self.lingering = lingering & self.routes.keys()
+        self.lingering = lingering  # a refusal for the time being is no announcement
         return changes
 
     def _replace_all(self, routes: Iterable[Route], now: float) -> list[Change]:

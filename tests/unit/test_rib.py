@@ -76,6 +76,19 @@ def test_what_was_refused_is_judged_again_when_our_subnets_change() -> None:
     assert rib.judge_again(NODE, now=2) == [Change(old=theirs, new=None)]
 
 
+def test_what_lingers_is_forgotten_even_if_it_was_refused_for_a_while() -> None:
+    """We had its subnet meanwhile, and lost it again; still nobody has announced it."""
+    rib = Rib(NETWORK, NODE, store="x")
+    rib.linger = True
+    rib.apply(Announced(route=GOOD), now=0)
+    assert rib.apply(Snapshot(routes=[]), now=1) == []
+    rib.judge_again(attrs.evolve(NODE, subnets=(GOOD.prefix,)), now=2)
+    assert rib.judge_again(NODE, now=3) == [Change(old=None, new=GOOD)]
+    assert rib.forget(now=4) == [Change(old=GOOD, new=None)]
+    assert not rib.routes
+    assert not rib.refused
+
+
 @pytest.mark.parametrize("name", ["me", ""])
 def test_our_own_announcement_is_neither_a_route_nor_refused(name: str) -> None:
     """It comes back from every store; from one that carries no names, without ours."""
