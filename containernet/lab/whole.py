@@ -145,6 +145,8 @@ class Stream:
 
     def stop(self) -> pinging.Tally:
         """End the stream and return what became of it; call it once."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            os.write(self._stop, b".")  # closing is no signal: a stream that began later holds this end too
         os.close(self._stop)
         os.close(self._first)
         tally: pinging.Tally = self._process.result()

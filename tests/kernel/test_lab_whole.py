@@ -6,6 +6,8 @@ import functools
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_network
@@ -59,6 +61,33 @@ def test_a_killed_daemon_loses_no_packet_and_neither_does_its_successor(lab: Lab
         tally = stop()
     assert tally.sent > 5
     assert tally.lost == 0, tally
+
+
+def test_streams_run_side_by_side(lab: Lab) -> None:
+    """Each ends when it is stopped, whichever began first: none holds another's pipe open."""
+    targets = whole.addresses(lab, "host2-c1")
+    with (
+        whole.streaming(lab, "host1-c1", targets[0]) as first,
+        whole.streaming(lab, "host1-c1", targets[-1]) as second,
+    ):
+        tallies = first(), second()
+    assert all(tally.sent and not tally.lost for tally in tallies), tallies
+
+
+def test_an_operator_who_changes_their_mind_leaves_nothing_behind() -> None:
+    """Ctrl-C in the middle of `lab up`: no lab, no trace of Python, and dead of the signal."""
+    name = f"{NAME}-interrupted"
+    command = [sys.executable, "-m", "containernet.cli.main", "lab", "up", "--name", name]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "starting containernetd" in process.stderr.readline()
+        with cluster.find(name) as begun:
+            daemon = begun.file(daemons.directory("host3") / "pid")
+            labs.seconds_until(daemon.exists, at_most=10)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGINT
+    assert name not in cluster.names()
 
 
 def test_a_store_whose_file_is_deleted_loses_no_packet(lab: Lab) -> None:
