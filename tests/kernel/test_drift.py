@@ -80,7 +80,7 @@ def test_a_foreign_route_is_reported_and_left_alone(built: Lab) -> None:
 
 def _heals(built: Lab, damage: Callable[[], int]) -> None:
     before = labs.items(built, HOST)
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) < TRIES and min(seconds, default=HEALED_WITHIN) >= HEALED_WITHIN:
         assert built.call(damage) > 0
         seconds.append(labs.seconds_until(lambda: labs.items(built, HOST) == before, at_most=PATIENCE))
