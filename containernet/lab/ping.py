@@ -229,7 +229,9 @@ class Pinger:
                         mtu = answer.mtu if isinstance(answer, TooBig) else mtu
                     elif len(quoted) >= _ICMP_HEADER:
                         echo, _ = packet.Icmp.unpack(quoted, version=version)
-                        if echo.identifier == self._identifier:
+                        # What became of a reply of ours is told to us too, and is no word on the request.
+                        request = echo.type == packet.ECHO_REQUEST[version]
+                        if request and echo.identifier == self._identifier:
                             self._settle(echo.sequence, answer)
         return mtu
 

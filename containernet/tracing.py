@@ -1,0 +1,573 @@
+"""A packet's way through namespaces, hop by hop: which entry decided, and how it looks on each wire.
+
+Pure, and never wrong by chance: it reads `Tables` and cables, sends nothing and asks nobody. The same walk
+serves a simulated cluster, a laboratory and a live host; where the view ends, the way ends with `left`.
+
+What a namespace does with a packet of its own, or with one that it forwards:
+
+    route  ->  does it fit the device?  ->  what is the device?
+                                            tunnel: one more header, and again from the beginning
+                                            else:   neighbour, Ethernet header, wire
+
+A wire is a cable, or a switch with cables: every bridge is one, a host's and the underlay's. Who has a MAC is
+found by looking at everybody on the wire, as a switch finds it that has learned nothing yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+from . import packet
+from .items import Bridge, ExternalTunnel, FdbEntry, IpTunnel, KernelRoute, Neighbour, Vxlan
+from .model import Address
+from .packet import Ethernet, Ipv4, Ipv6, Layer, Payload, Udp
+from .tables import Device, Tables
+
+End = tuple[str, str]  # a namespace, and a device in it
+
+TTL = 64
+_VLAN_HEADER = 4  # octets that Linux lets a frame be longer than the MTU says (is_skb_forwardable)
+_MOST_HOPS = 2 * TTL
+_ETHERTYPE = {4: 0x0800, 6: 0x86DD}
+_ICMP = {4: 1, 6: 58}
+_IN_IP = {4: 4, 6: 41}
+_IP_HEADER = {4: 20, 6: 40}
+
+
+@attrs.frozen(kw_only=True)
+class Network:
+    """Namespaces by name, and what is plugged into what; a cable is in `cables` from both its ends.
+
+    A device without a cable that is no bridge and no tunnel leads out of what is known.
+
+    Args:
+        enter: called with a namespace's name before a packet is looked at there: the latest moment to fill in
+            what only a packet would meet.
+    """
+
+    tables: Mapping[str, Tables]
+    cables: Mapping[End, End]
+    enter: Callable[[str], object] = str
+
+
+@attrs.frozen(kw_only=True)
+class Answered:
+    """A neighbour that no entry names: somebody on the wire says that the address is his (ARP, RFC 4861)."""
+
+    address: Address
+    link: str
+    mac: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"neighbour {self.address} lladdr {self.mac} dev {self.link} answers from {self.where}"
+
+
+Entry = KernelRoute | Neighbour | FdbEntry | Answered
+
+
+@attrs.frozen(kw_only=True)
+class Hop:
+    """One wire.
+
+    Args:
+        where: the namespace that the packet leaves.
+        link: the device that it leaves by.
+        mtu: of that device, octets.
+        entries: what decided, in the order of the decisions.
+        headers: as they stand on the wire, outermost first.
+        switches: the bridges that the frame crosses, each as (namespace, device).
+    """
+
+    where: str
+    link: str
+    mtu: int
+    entries: tuple[Entry, ...]
+    headers: tuple[Layer, ...]
+    switches: tuple[End, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Death:
+    """Where and why a packet goes no further.
+
+    Args:
+        where: the namespace.
+        kind: `unreachable`, `too-big`, `expired` or `silent`: the first three are told to the sender.
+        reason: one line: the first thing that is wrong.
+        advice: what to do about it.
+        mtu: of `too-big`: what would have fitted.
+        entries: what had been decided on the way there.
+    """
+
+    where: str
+    kind: str
+    reason: str
+    advice: str
+    mtu: int = 0
+    entries: tuple[Entry, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+@attrs.frozen(kw_only=True)
+class Trace:
+    """A packet's way.
+
+    Args:
+        source, destination: the packet's addresses; no source: it could not even be made.
+        hops: every wire that it crossed.
+        arrived: the namespace that took it in; empty: none did.
+        death: why not.
+        left: the packet went out of what is known, by the last hop.
+    """
+
+    source: Address | None
+    destination: Address
+    hops: tuple[Hop, ...]
+    arrived: str = ""
+    death: Death | None = None
+    left: bool = False
+
+    @property
+    def encapsulations(self) -> int:
+        """The most headers of IP around the packet's own, on any wire of its way."""
+        return max(
+            (sum(isinstance(layer, Ipv4 | Ipv6) for layer in hop.headers) - 1 for hop in self.hops), default=0
+        )
+
+
+class _Dies(Exception):
+    def __init__(self, death: Death) -> None:
+        self.death = death
+
+
+@attrs.frozen(kw_only=True)
+class _Packet:
+    """An IP packet: its headers, and how long it is with them."""
+
+    layers: tuple[Layer, ...]
+    octets: int
+
+    @property
+    def ip(self) -> Ipv4 | Ipv6:
+        ip = self.layers[0]
+        assert isinstance(ip, Ipv4 | Ipv6)
+        return ip
+
+    @property
+    def whole(self) -> bool:
+        """It may not be fragmented."""
+        return isinstance(self.ip, Ipv6) or self.ip.dont_fragment
+
+
+def trace(
+    network: Network,
+    where: str,
+    destination: Address,
+    *,
+    size: int = 100,
+    source: Address | None = None,
+    whole: bool = True,
+) -> Trace:
+    """Return the way of an echo request.
+
+    Args:
+        where: the namespace that sends it.
+        size: of its IP packet, octets.
+        source: its source address; None: as the kernel chooses.
+        whole: it may not be fragmented; of IPv6, a packet on its way never is.
+    """
+    walk = _Walk(network, whole=whole)
+    network.enter(where)
+    try:
+        source = source or _source(network.tables[where], where, destination)
+        return walk.run(where, _request(source, destination, size, whole=whole))
+    except _Dies as dies:
+        return Trace(source=source, destination=destination, hops=tuple(walk.hops), death=dies.death)
+
+
+def _request(source: Address, destination: Address, size: int, *, whole: bool) -> _Packet:
+    version = destination.version
+    ip = packet.header(source=source, destination=destination, protocol=_ICMP[version])
+    echo = packet.echo_request(version=version, identifier=0, sequence=0)
+    filling = max(0, size - _IP_HEADER[version] - 8)
+    layers = (_sized(ip, size, whole=whole), echo, *([Payload(data=bytes(filling))] if filling else []))
+    return _Packet(layers=layers, octets=size)
+
+
+def _sized(ip: Ipv4 | Ipv6, octets: int, *, whole: bool, ttl: int = TTL) -> Ipv4 | Ipv6:
+    if isinstance(ip, Ipv4):
+        return attrs.evolve(ip, length=octets, dont_fragment=whole, ttl=ttl)
+    return attrs.evolve(ip, length=octets - _IP_HEADER[6], hop_limit=ttl)
+
+
+def _ttl(ip: Ipv4 | Ipv6) -> int:
+    return ip.ttl if isinstance(ip, Ipv4) else ip.hop_limit
+
+
+def _source(tables: Tables, where: str, destination: Address) -> Address:
+    """Return the source address that the kernel chooses: best one on link with the next hop."""
+    if tables.own(destination):
+        return destination
+    route = tables.route(destination)
+    if route is None:
+        raise _Dies(_no_route(where, destination, ()))
+    hop = route.gateway or destination
+    own = [each.address for each in tables.on(route.link, destination.version)]
+    own += [each.address for link in tables.devices for each in tables.on(link, destination.version)]
+    if not own:
+        reason = f"no IPv{destination.version} address to send from"
+        advice = "give the device an address; a container gets one by `containernet attach`"
+        raise _Dies(Death(where=where, kind="unreachable", reason=reason, advice=advice, entries=(route,)))
+    return next((each.ip for each in own if hop in each.network), own[0].ip)
+
+
+def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> Death:
+    return Death(
+        where=where,
+        kind="unreachable",
+        reason=f"no route to {destination}",
+        advice="`containernet routes` shows which host announced it, `containernet status` what was refused",
+        entries=entries,
+    )
+
+
+class _Walk:
+    """One packet, from namespace to namespace."""
+
+    def __init__(self, network: Network, *, whole: bool) -> None:
+        self._network = network
+        self._whole = whole
+        self.hops: list[Hop] = []
+
+    def run(self, where: str, sent: _Packet) -> Trace:
+        source, destination = sent.ip.source, sent.ip.destination
+        while len(self.hops) < _MOST_HOPS:
+            tables = self._network.tables[where]
+            if tables.own(sent.ip.destination):
+                inner = _opened(tables, where, sent)
+                if inner is None:
+                    return Trace(source=source, destination=destination, hops=tuple(self.hops), arrived=where)
+                sent = self._forwarded(tables, where, inner)
+                continue
+            end = self._send(where, sent)
+            if end is None:
+                return Trace(source=source, destination=destination, hops=tuple(self.hops), left=True)
+            where, sent = end
+            self._network.enter(where)
+            tables = self._network.tables[where]
+            if not tables.own(sent.ip.destination):
+                sent = self._forwarded(tables, where, sent)
+        raise _Dies(_expired(where))
+
+    def _forwarded(self, tables: Tables, where: str, sent: _Packet) -> _Packet:
+        """Return the packet as it is to be sent on, or the same where it is at home."""
+        version = _version(sent.ip)
+        if tables.own(sent.ip.destination):
+            return sent
+        if version not in tables.forwarding:
+            raise _Dies(
+                Death(
+                    where=where,
+                    kind="silent",
+                    reason=f"{sent.ip.destination} is not here, and IPv{version} is not forwarded",
+                    advice="containernetd switches forwarding on (`containernet status`); who switched it off?",
+                )
+            )
+        if _ttl(sent.ip) <= 1:
+            raise _Dies(_expired(where))
+        ip = _sized(sent.ip, sent.octets, whole=sent.whole, ttl=_ttl(sent.ip) - 1)
+        return attrs.evolve(sent, layers=(ip, *sent.layers[1:]))
+
+    def _send(self, where: str, sent: _Packet) -> tuple[str, _Packet] | None:
+        """Put a packet on the wire; return who takes it in and what is left of it there, None: nobody known."""
+        tables = self._network.tables[where]
+        entries: list[Entry] = []
+        tunnels: list[Device] = []
+        inside, link = sent.octets, ""
+        while True:
+            destination = sent.ip.destination
+            route = tables.route(destination, link=link)
+            if route is None:
+                death = _no_route(where, destination, tuple(entries))
+                # A tunnel that cannot send drops the packet and counts it; only ip6tnl tells the sender.
+                untold = tunnels and not isinstance(tunnels[-1].type, ExternalTunnel)
+                raise _Dies(attrs.evolve(death, kind="silent") if untold else death)
+            entries.append(route)
+            device = tables.devices[route.link]
+            if device in tunnels:
+                reason = f"the way to {destination} leads through {device.name} itself"
+                advice = "the hosts' own network must not lie in the containers' pool: see `ip route`"
+                raise _Dies(
+                    Death(where=where, kind="unreachable", reason=reason, advice=advice, entries=tuple(entries))
+                )
+            sent = self._fitting(where, device, sent, tunnels, entries, added=sent.octets - inside)
+            if isinstance(device.type, Vxlan | IpTunnel | ExternalTunnel):
+                tunnels.append(device)
+                sent = _encapsulated(tables, where, device, route, sent, entries)
+                link = device.type.dev if isinstance(device.type, Vxlan) else ""
+                continue
+            return self._on_the_wire(where, device, route, sent, entries)
+
+    def _fitting(
+        self,
+        where: str,
+        device: Device,
+        sent: _Packet,
+        tunnels: list[Device],
+        entries: list[Entry],
+        *,
+        added: int,
+    ) -> _Packet:
+        """Return what of the packet goes through the device at once: all of it, or a fragment."""
+        if sent.octets <= device.mtu:
+            return sent
+        if not sent.whole or not (self.hops or self._whole):
+            return sent if tunnels else attrs.evolve(sent, octets=device.mtu)
+        kind = "too-big"
+        if tunnels and not isinstance(tunnels[-1].type, ExternalTunnel):
+            # ipip loses it. vxlan over IPv6 loses the first, and remembers the MTU for what is forwarded.
+            kind = "too-big" if isinstance(tunnels[-1].type, Vxlan) and self.hops else "silent"
+        reason = f"{sent.octets} octets do not fit {device.name}, mtu {device.mtu}"
+        advice = "the sender is told, and sends less (path MTU discovery); `ip link` shows the MTUs"
+        if tunnels:
+            advice = f"the MTU of {tunnels[-1].name} is too large for {device.name}: start containernetd again"
+        mtu = device.mtu - added
+        raise _Dies(
+            Death(where=where, kind=kind, reason=reason, advice=advice, mtu=mtu, entries=tuple(entries))
+        )
+
+    def _on_the_wire(
+        self, where: str, device: Device, route: KernelRoute, sent: _Packet, entries: list[Entry]
+    ) -> tuple[str, _Packet] | None:
+        tables = self._network.tables[where]
+        hop = route.gateway or sent.ip.destination
+        found = tables.neighbours.get((device.name, hop)) or self._asked(where, device, hop)
+        outside = self._leads_out(where, device)
+        if found is None and not outside:
+            raise _Dies(
+                Death(
+                    where=where,
+                    kind="silent",
+                    reason=f"nobody answers for {hop} at {device.name}",
+                    advice=f"is the host or container of {hop} up, and its link (`ip link`)?",
+                    entries=tuple(entries),
+                )
+            )
+        mac = found.mac if found else "00:00:00:00:00:00"
+        entries += [found] if found else []
+        frame = Ethernet(destination=mac, source=device.mac, ethertype=_ETHERTYPE[_version(sent.ip)])
+        station = None if outside else self._carried(where, device, mac, min(sent.octets, device.mtu))
+        switches = station[1] if station else ()
+        self.hops.append(
+            Hop(
+                where=where,
+                link=device.name,
+                mtu=device.mtu,
+                entries=tuple(entries),
+                headers=(frame, *sent.layers),
+                switches=switches,
+            )
+        )
+        return (station[0], sent) if station else None
+
+    def _leads_out(self, where: str, device: Device) -> bool:
+        wires = [device.name]
+        if isinstance(device.type, Bridge):
+            wires = list(self._network.tables[where].ports.get(device.name, ()))
+            return bool(wires) and all(self._is_loose(where, wire) for wire in wires)
+        return self._is_loose(where, device.name)
+
+    def _is_loose(self, where: str, link: str) -> bool:
+        return (where, link) not in self._network.cables and self._network.tables[where].devices[
+            link
+        ].type is None
+
+    def _asked(self, where: str, device: Device, address: Address) -> Answered | None:
+        """Return who on the wire says that the address is his."""
+        for (other, link), _, _ in self._stations(where, device):
+            tables = self._network.tables[other]
+            # A host answers ARP for any of its addresses at any device; of IPv6 it joins the solicited-node
+            # group at the device that has the address (RFC 4861 s7.2.1).
+            if tables.own(address) and (
+                address.version == 4 or any(own.link == link for own in tables.addresses[address])
+            ):
+                return Answered(address=address, link=device.name, mac=tables.devices[link].mac, where=other)
+        return None
+
+    def _carried(self, where: str, device: Device, mac: str, octets: int) -> tuple[str, tuple[End, ...]]:
+        """Return the namespace that a frame to `mac` gets to, and the bridges on its way."""
+        for (other, link), switches, narrowest in self._stations(where, device):
+            if self._network.tables[other].devices[link].mac != mac:
+                continue
+            if octets > narrowest + _VLAN_HEADER:
+                reason = f"a packet of {octets} octets is lost on the wire, which carries {narrowest}"
+                advice = "one MTU for all links of a wire: routers cannot tell a sender what a switch drops"
+                raise _Dies(Death(where=other, kind="silent", reason=reason, advice=advice))
+            return other, switches
+        reason = f"nobody at {device.name} has the MAC {mac}"
+        advice = "an old neighbour entry: `ip neighbour` shows it, and a repair or `ip neighbour del` ends it"
+        raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice))
+
+    def _stations(self, where: str, device: Device) -> Iterator[tuple[End, tuple[End, ...], int]]:
+        """Yield everybody who hears a frame, with the bridges on its way and the narrowest MTU of it."""
+        if isinstance(device.type, Bridge):
+            yield from self._flooded(
+                where, device.name, came_by="", crossed=((where, device.name),), narrowest=1 << 16
+            )
+        else:
+            yield from self._crossed(where, device.name, crossed=(), narrowest=1 << 16)
+
+    def _crossed(
+        self, where: str, link: str, *, crossed: tuple[End, ...], narrowest: int
+    ) -> Iterator[tuple[End, tuple[End, ...], int]]:
+        end = self._network.cables.get((where, link))
+        if end is None or end[0] not in self._network.tables:
+            return
+        far, link = end
+        tables = self._network.tables[far]
+        device = tables.devices.get(link)
+        if device is None or not device.up:
+            return
+        narrowest = min(narrowest, device.mtu)
+        if not device.master:
+            yield (far, link), crossed, narrowest
+            return
+        bridge = tables.devices[device.master]
+        if not bridge.up or (far, bridge.name) in crossed:  # a ring of switches
+            return
+        if bridge.mac:
+            yield (far, bridge.name), (*crossed, (far, bridge.name)), narrowest
+        yield from self._flooded(
+            far, bridge.name, came_by=link, crossed=(*crossed, (far, bridge.name)), narrowest=narrowest
+        )
+
+    def _flooded(
+        self, where: str, bridge: str, *, came_by: str, crossed: tuple[End, ...], narrowest: int
+    ) -> Iterator[tuple[End, tuple[End, ...], int]]:
+        tables = self._network.tables[where]
+        for name in tables.ports.get(bridge, ()):
+            port = tables.devices[name]
+            if port.up and (name != came_by or port.hairpin):
+                yield from self._crossed(where, name, crossed=crossed, narrowest=min(narrowest, port.mtu))
+
+
+def _expired(where: str) -> Death:
+    reason = "the packet has been forwarded too often: it goes in circles"
+    advice = "two hosts each hold the other for the next hop: compare `ip route get` on the last two hops"
+    return Death(where=where, kind="expired", reason=reason, advice=advice)
+
+
+def _encapsulated(
+    tables: Tables, where: str, device: Device, route: KernelRoute, sent: _Packet, entries: list[Entry]
+) -> _Packet:
+    """Return the packet that a tunnel makes of a packet."""
+    match device.type:
+        case IpTunnel(local=local):
+            # RFC 2003: the outer TTL and DF are the inner ones where the device inherits them.
+            return _in_ip(sent, local, route.gateway or sent.ip.destination)
+        case ExternalTunnel():
+            if route.encap is None:
+                reason = f"the route into {device.name} brings no outer header"
+                advice = "external mode needs `encap ip6` in every route: a repair puts it back"
+                raise _Dies(
+                    Death(where=where, kind="silent", reason=reason, advice=advice, entries=tuple(entries))
+                )
+            return _in_ip(sent, route.encap.source, route.encap.destination)
+        case Vxlan() as vxlan:
+            return _in_vxlan(tables, where, device, vxlan, route, sent, entries)
+    raise AssertionError(device.type)
+
+
+def _in_ip(sent: _Packet, source: Address, destination: Address) -> _Packet:
+    octets = sent.octets + _IP_HEADER[source.version]
+    ip = packet.header(source=source, destination=destination, protocol=_IN_IP[_version(sent.ip)])
+    ttl = _ttl(sent.ip) if source.version == 4 else TTL
+    return _Packet(layers=(_sized(ip, octets, whole=sent.whole, ttl=ttl), *sent.layers), octets=octets)
+
+
+def _in_vxlan(
+    tables: Tables,
+    where: str,
+    device: Device,
+    vxlan: Vxlan,
+    route: KernelRoute,
+    sent: _Packet,
+    entries: list[Entry],
+) -> _Packet:
+    hop = route.gateway or sent.ip.destination
+    neighbour = tables.neighbours.get((device.name, hop))
+    if neighbour is None:
+        reason = f"no neighbour {hop} at {device.name}, and nobody can be asked in a tunnel that floods nothing"
+        advice = "the daemon makes one for each peer: `containernet plan` shows what is missing"
+        raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice, entries=tuple(entries)))
+    entries.append(neighbour)
+    entry = tables.fdb.get((device.name, neighbour.mac))
+    if entry is None:
+        reason = f"no fdb entry says behind which host {neighbour.mac} lives at {device.name}"
+        advice = "the daemon makes one for each peer: `containernet plan` shows what is missing"
+        raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice, entries=tuple(entries)))
+    entries.append(entry)
+    frame = Ethernet(destination=neighbour.mac, source=device.mac, ethertype=_ETHERTYPE[_version(sent.ip)])
+    version = entry.destination.version
+    datagram = sent.octets + packet.ETHERNET_HEADER + 8 + 8
+    octets = datagram + _IP_HEADER[version]
+    udp = Udp(
+        source=0, destination=vxlan.port, length=datagram
+    )  # the real source port is a hash of the inner packet
+    ip = packet.header(source=vxlan.local, destination=entry.destination, protocol=17)
+    layers = (_sized(ip, octets, whole=False), udp, packet.Vxlan(vni=vxlan.vni), frame, *sent.layers)
+    return _Packet(layers=layers, octets=octets)
+
+
+def _opened(tables: Tables, where: str, received: _Packet) -> _Packet | None:
+    """Return the packet inside one that is at home here; None: there is none, it has arrived."""
+    match received.layers:
+        case [Ipv4() | Ipv6() as ip, Udp() as udp, packet.Vxlan() as header, Ethernet() as frame, *inner]:
+            device = _device(tables, lambda kind: _takes_vxlan(kind, ip, udp, header))
+            if device is None:
+                reason = f"no vxlan device takes VNI {header.vni} at port {udp.destination}"
+                advice = "the same vni and port under [dataplane.vxlan] on all hosts; is the daemon up here?"
+                raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice))
+            if device.mac != frame.destination:
+                reason = f"the frame inside is for {frame.destination}, and {device.name} is {device.mac}"
+                advice = (
+                    "the sender has an old MAC of this host: what does it announce (`containernet routes`)?"
+                )
+                raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice))
+            outer = _IP_HEADER[_version(ip)] + 8 + 8 + packet.ETHERNET_HEADER
+            return _Packet(layers=tuple(inner), octets=received.octets - outer)
+        case [Ipv4() | Ipv6() as ip, (Ipv4() | Ipv6()) as first, *inner]:
+            if _device(tables, lambda kind: _takes_ip(kind, ip)) is None:
+                reason = "no device takes IP in IP"
+                advice = "the same remote dataplane on all hosts; is the daemon up here?"
+                raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice))
+            return _Packet(layers=(first, *inner), octets=received.octets - _IP_HEADER[_version(ip)])
+    return None
+
+
+def _takes_vxlan(kind: object, ip: Ipv4 | Ipv6, udp: Udp, header: packet.Vxlan) -> bool:
+    # The device's own address need not be the packet's: the socket takes in what comes to the port.
+    return isinstance(kind, Vxlan) and (kind.local.version, kind.port, kind.vni) == (
+        _version(ip),
+        udp.destination,
+        header.vni,
+    )
+
+
+def _takes_ip(kind: object, ip: Ipv4 | Ipv6) -> bool:
+    if isinstance(ip, Ipv4):
+        return isinstance(kind, IpTunnel) and kind.local == ip.destination
+    return isinstance(kind, ExternalTunnel)
+
+
+def _device(tables: Tables, fits: Callable[[object], bool]) -> Device | None:
+    return next((each for each in tables.devices.values() if each.up and fits(each.type)), None)
+
+
+def _version(ip: Ipv4 | Ipv6) -> int:
+    return ip.source.version
