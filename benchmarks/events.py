@@ -83,9 +83,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"hosts": options.hosts, "dataplane": options.dataplane, **result}, indent=2))
         return
-    print(
-        f"{options.hosts} hosts, {options.dataplane}; microseconds an event: all, 99th of 100, first, last tenth"
-    )
+    print(f"{options.hosts} hosts, {options.dataplane}; us an event: all, 99th of 100, first, last tenth")
     for what, row in result["events"].items():
         micros = " ".join(f"{row[column]:7.1f}" for column in ("median", "p99", "first_tenth", "last_tenth"))
         print(f"{what:10} {micros}   {row['operations']:.1f} kernel operations")

@@ -19,6 +19,7 @@ from .events import Event
 from .items import Item, Key, Sysctl
 from .model import Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
 from .planning import Operation
+from .tables import Tables
 
 Options = Mapping[str, object]
 
@@ -288,6 +289,15 @@ class ReadsSysctls(Protocol):
 
     def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
         """Return those of `wanted` that exist, each with the value that it has now."""
+        ...
+
+
+@runtime_checkable
+class ShowsTables(Protocol):
+    """A kernel that can tell all that a namespace forwards by, whoever made it."""
+
+    def show_tables(self) -> Tables:
+        """Return what there is now; the caller owns it."""
         ...
 
 

@@ -57,6 +57,7 @@ class Tables:
         self.ports: dict[str, dict[str, None]] = {}  # by bridge
         self.addresses: dict[Address, list[InterfaceAddress]] = {}
         self.neighbours: dict[tuple[str, Address], Neighbour] = {}
+        self.learned: dict[tuple[str, Address], str] = {}  # MACs that somebody was asked for
         self.fdb: dict[tuple[str, str], FdbEntry] = {}
         self.forwarding: set[int] = set()
         self._routes: dict[int, dict[int, dict[int, list[KernelRoute]]]] = {4: {}, 6: {}}

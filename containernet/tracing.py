@@ -28,6 +28,7 @@ from .tables import Device, Tables
 End = tuple[str, str]  # a namespace, and a device in it
 
 TTL = 64
+UNKNOWN = "00:00:00:00:00:00"  # the MAC of somebody who was not asked yet
 _VLAN_HEADER = 4  # octets that Linux lets a frame be longer than the MTU says (is_skb_forwardable)
 _MOST_HOPS = 2 * TTL
 _ETHERTYPE = {4: 0x0800, 6: 0x86DD}
@@ -59,10 +60,11 @@ class Answered:
     address: Address
     link: str
     mac: str
-    where: str
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"neighbour {self.address} lladdr {self.mac} dev {self.link} answers from {self.where}"
+        who = f"answers from {self.where}" if self.where else "has answered"
+        return f"neighbour {self.address} lladdr {self.mac} dev {self.link} {who}"
 
 
 Entry = KernelRoute | Neighbour | FdbEntry | Answered
@@ -346,8 +348,10 @@ class _Walk:
     ) -> tuple[str, _Packet] | None:
         tables = self._network.tables[where]
         hop = route.gateway or sent.ip.destination
-        found = tables.neighbours.get((device.name, hop)) or self._asked(where, device, hop)
         outside = self._leads_out(where, device)
+        found = tables.neighbours.get((device.name, hop)) or self._asked(where, device, hop)
+        if found is None and (learned := tables.learned.get((device.name, hop))) and outside:
+            found = Answered(address=hop, link=device.name, mac=learned)
         if found is None and not outside:
             raise _Dies(
                 Death(
@@ -358,10 +362,11 @@ class _Walk:
                     entries=tuple(entries),
                 )
             )
-        mac = found.mac if found else "00:00:00:00:00:00"
+        mac = found.mac if found else UNKNOWN
         entries += [found] if found else []
         frame = Ethernet(destination=mac, source=device.mac, ethertype=_ETHERTYPE[_version(sent.ip)])
-        station = None if outside else self._carried(where, device, mac, min(sent.octets, device.mtu))
+        octets = min(sent.octets, device.mtu)
+        station = self._carried(where, device, mac, octets, outside=outside)
         switches = station[1] if station else ()
         self.hops.append(
             Hop(
@@ -376,16 +381,12 @@ class _Walk:
         return (station[0], sent) if station else None
 
     def _leads_out(self, where: str, device: Device) -> bool:
-        wires = [device.name]
-        if isinstance(device.type, Bridge):
-            wires = list(self._network.tables[where].ports.get(device.name, ()))
-            return bool(wires) and all(self._is_loose(where, wire) for wire in wires)
-        return self._is_loose(where, device.name)
-
-    def _is_loose(self, where: str, link: str) -> bool:
-        return (where, link) not in self._network.cables and self._network.tables[where].devices[
-            link
-        ].type is None
+        """Return whether somebody may hear a frame of whom nothing is known."""
+        devices = self._network.tables[where].devices
+        if not isinstance(device.type, Bridge):
+            return (where, device.name) not in self._network.cables
+        ports = self._network.tables[where].ports.get(device.name, ())
+        return any(devices[port].up and (where, port) not in self._network.cables for port in ports)
 
     def _asked(self, where: str, device: Device, address: Address) -> Answered | None:
         """Return who on the wire says that the address is his."""
@@ -399,8 +400,10 @@ class _Walk:
                 return Answered(address=address, link=device.name, mac=tables.devices[link].mac, where=other)
         return None
 
-    def _carried(self, where: str, device: Device, mac: str, octets: int) -> tuple[str, tuple[End, ...]]:
-        """Return the namespace that a frame to `mac` gets to, and the bridges on its way."""
+    def _carried(
+        self, where: str, device: Device, mac: str, octets: int, *, outside: bool
+    ) -> tuple[str, tuple[End, ...]] | None:
+        """Return the namespace that a frame to `mac` gets to, and the bridges on its way; None: it leaves."""
         for (other, link), switches, narrowest in self._stations(where, device):
             if self._network.tables[other].devices[link].mac != mac:
                 continue
@@ -409,6 +412,8 @@ class _Walk:
                 advice = "one MTU for all links of a wire: routers cannot tell a sender what a switch drops"
                 raise _Dies(Death(where=other, kind="silent", reason=reason, advice=advice))
             return other, switches
+        if outside:
+            return None
         reason = f"nobody at {device.name} has the MAC {mac}"
         advice = "an old neighbour entry: `ip neighbour` shows it, and a repair or `ip neighbour del` ends it"
         raise _Dies(Death(where=where, kind="silent", reason=reason, advice=advice))

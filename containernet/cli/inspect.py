@@ -1,15 +1,18 @@
-"""Commands that only look: status, routes, leases, plan, backends."""
+"""Commands that only look: status, routes, leases, plan, explain, backends."""
 
 from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from containernet import jsonform, loading
 from containernet.cli.operate import load
 from containernet.cli.table import show_json, show_table
 from containernet.control import ask
+
+if TYPE_CHECKING:
+    from containernet.explaining import Explanation
 
 NOT_READY = 9
 
@@ -26,6 +29,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         parser = commands.add_parser(function.__name__, help=words)
         parser.add_argument("--json", action="store_true")
         parser.set_defaults(run=function)
+    parser = commands.add_parser("explain", help="why a packet gets there or not, as far as this host sees it")
+    parser.add_argument("source", nargs="?", default="", metavar="SRC", help="a container; default: this host")
+    parser.add_argument("destination", metavar="DST", help="an address, or a container of this host")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=explain)
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -123,6 +131,26 @@ def plan(arguments: argparse.Namespace) -> int:
     if not due.operations:
         print("nothing to do: the kernel holds what is desired")
     return 0
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Show a packet's way; 1 if it ends here."""
+    from containernet.explaining import explain_here
+
+    config = load(arguments)
+    with closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:
+        way = explain_here(config, kernel, arguments.destination, source=arguments.source)
+    return show_way(way, json=arguments.json)
+
+
+def show_way(way: Explanation, *, json: bool) -> int:
+    """Print an explanation; return the exit code."""
+    if json:
+        show_json(way.to_json())
+    else:
+        for line in way.lines():
+            print(line)
+    return 1 if way.wrong else 0
 
 
 def backends(arguments: argparse.Namespace) -> int:

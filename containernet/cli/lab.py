@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from containernet.cli.inspect import show_way
 from containernet.cli.table import show_json, show_table
 from containernet.errors import ConfigError
 from containernet.lab import cluster
@@ -42,6 +43,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     run = _add(own, "exec", execute, "run a command in a host or a container")
     run.add_argument("where", metavar="HOST|CONTAINER", help="host1, host1-c1, router, underlay ...")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="default: a shell")
+    way = _add(own, "explain", explain, "why a packet gets there, hop by hop across hosts", json=True)
+    way.add_argument("source", metavar="SRC", help="a host or a container")
+    way.add_argument("destination", metavar="DST", help="a host, a container or an address")
+    way.add_argument("--family", type=int, choices=(4, 6), default=4, help="where DST is a name (default: 4)")
     logs = _add(own, "logs", show_log, "print what a host's containernetd has printed")
     logs.add_argument("host", metavar="HOST")
     demo = _add(own, "demo", run_demo, "show every dataplane on every underlay", name=False, json=True)
@@ -161,6 +166,15 @@ def execute(arguments: argparse.Namespace) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     with cluster.find(arguments.name) as lab:
         return lab.run(arguments.where, command or ["sh"])
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Show a packet's way through the lab; 1 if it does not arrive."""
+    from containernet.lab import explain as explaining
+
+    with cluster.find(arguments.name) as lab:
+        way = explaining.explain(lab, arguments.source, arguments.destination, version=arguments.family)
+    return show_way(way, json=arguments.json)
 
 
 def show_log(arguments: argparse.Namespace) -> int:

@@ -47,7 +47,7 @@ from containernet.tracing import Death, End, Network, Trace, trace
 
 
 class SimulatedKernel:
-    """One network namespace. Fulfils Kernel, EntersNamespaces, ReadsSysctls and Underlay.
+    """One network namespace. Fulfils Kernel, EntersNamespaces, ReadsSysctls, ShowsTables, Underlay.
 
     Args:
         name: the namespace's.
@@ -117,6 +117,10 @@ class SimulatedKernel:
     def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
         """Return those settings that were made, with their values."""
         return [found for each in wanted if isinstance(found := self._items.get(each.key), Sysctl)]
+
+    def show_tables(self) -> Tables:
+        """Return what it forwards by: its own, not a copy."""
+        return self.tables
 
     def underlay(self, interface: str = "") -> UnderlayLink:
         """Return the device of that name that is not ours, or the first one."""

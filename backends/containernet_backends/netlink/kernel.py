@@ -23,6 +23,7 @@ from containernet.contracts import Failure, Options, UnderlayLink
 from containernet.errors import ConfigError, KernelError, PermissionRefused
 from containernet.items import BridgePort, FdbEntry, Item, KernelRoute, Key, Link, Sysctl, Vxlan
 from containernet.planning import Create, Delete, Operation
+from containernet.tables import Tables
 
 from .conflicts import Occupants
 from .frames import Refusal
@@ -34,6 +35,7 @@ from .reading import read_items
 from .refusals import FORBIDDEN, GONE, Refused, explain
 from .socket import NetlinkSocket
 from .sysctls import change_sysctl, read_sysctl
+from .tables import FORWARDING, read_tables
 from .underlay import find_underlay
 from .view import View
 from .wire import BATCHED, Encoder, LinkRecord
@@ -42,7 +44,9 @@ _Result = TypeVar("_Result")
 
 
 class NetlinkKernel:
-    """One network namespace of a Linux kernel. Fulfils Kernel, EntersNamespaces and Underlay.
+    """One network namespace of a Linux kernel.
+
+    Fulfils Kernel, EntersNamespaces, ReadsSysctls, ShowsTables and Underlay.
 
     Args:
         netns: the namespace's path, such as /run/netns/c1; empty: the one that the process is in.
@@ -156,6 +160,11 @@ class NetlinkKernel:
             found = find_underlay(self._open(), interface)
             self._view.watch(found.name)
             return found
+
+    def show_tables(self) -> Tables:
+        """Return all that the namespace forwards by, see ShowsTables."""
+        with self._lock:
+            return read_tables(self._open(), self.sysctls(FORWARDING))
 
     def _open(self) -> NetlinkSocket:
         if self._closed:
