@@ -5,15 +5,19 @@ from __future__ import annotations
 from ipaddress import ip_network
 from random import Random
 
+import attrs
 from hypothesis import given, settings, strategies as st
 
 from containernet import loading
+from containernet.contracts import Dataplane
 from containernet.items import Item, Key
 from containernet.lab.topology import Topology
 from containernet.model import Address, NetworkConfig, Pool, Route
 from containernet.planning import Delete
 from containernet.rendering import peer_items
 from containernet.testing.simulation import Reply, World
+from containernet_backends.ipip import Ipip
+from containernet_backends.vxlan import Vxlan
 
 POOLS = {
     4: Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),
@@ -133,7 +137,7 @@ def test_the_order_in_which_peers_come_does_not_matter(world: World, random: Ran
 @settings(max_examples=40)
 @given(worlds, st.data())
 def test_no_prefix_of_a_plan_loses_a_path_that_was_there_and_will_be(world: World, data: st.DataObject) -> None:
-    """A host has lost some items and hears of a change: after every single operation, what reached, reaches."""
+    """A host has lost items, hears of a change, is configured anew: what reached, reaches at every moment."""
     names = sorted(world.members)
     host, leaving = data.draw(st.permutations(names))[:2]
     member = world.members[host]
@@ -142,6 +146,8 @@ def test_no_prefix_of_a_plan_loses_a_path_that_was_there_and_will_be(world: Worl
     member.kernel.disturb(*(Delete(item) for item in lost))
     if data.draw(st.booleans()):
         world.remove_host(leaving)
+    if isinstance(world.remote, Vxlan | Ipip) and data.draw(st.booleans()):
+        change_over(world, host, attrs.evolve(world.remote, direct=not world.remote.direct))
     member.reconciler.refresh()
     ways = [(one, other) for one in containers(world) for other in containers(world) if one != other]
     operations = world.pending(host)
@@ -151,6 +157,16 @@ def test_no_prefix_of_a_plan_loses_a_path_that_was_there_and_will_be(world: Worl
         assert not member.kernel.execute([operation])
         reached.append(paths(world, ways))
     assert all(reached[0] & reached[-1] <= between for between in reached)
+
+
+def change_over(world: World, host: str, remote: Dataplane) -> None:
+    """Let one host reach the others in another way: into the tunnel, or out of it."""
+    member = world.members[host]
+    world.pending(host)  # what it has heard until now is in
+    for other, routes in world.routes.items():
+        for route in routes if other != host else ():
+            items = peer_items(member.node, route, remote=remote)
+            member.reconciler.want(("route", other, str(route.prefix.version)), items)
 
 
 def paths(world: World, ways: list[tuple[str, str]]) -> set[tuple[str, Address]]:
