@@ -198,7 +198,9 @@ class SimulatedKernel:
                 mac = mac or derive.mac("simulated", inner.name, peer)
                 inner.put_foreign(Device(name=peer, mac=mac, mtu=link.mtu))
                 self._network.plug((self.name, link.name), (inner.name, peer))
-        return self._hold(attrs.evolve(link, mac=link.mac or derive.mac("simulated", self.name, link.name)))
+        if not link.mac and isinstance(link.type, Bridge | Vxlan | Veth):  # the others have no Ethernet
+            link = attrs.evolve(link, mac=derive.mac("simulated", self.name, link.name))
+        return self._hold(link)
 
     def _replace(self, item: Item) -> int:
         there = self._items.get(item.key)
