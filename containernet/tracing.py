@@ -220,12 +220,14 @@ def _source(tables: Tables, where: str, destination: Address) -> Address:
         raise _Dies(_no_route(where, destination, ()))
     hop = route.gateway or destination
     own = [each.address for each in tables.on(route.link, destination.version)]
+    on_the_way = len(own)
     own += [each.address for link in tables.devices for each in tables.on(link, destination.version)]
     if not own:
         reason = f"no IPv{destination.version} address to send from"
         advice = "give the device an address; a container gets one by `containernet attach`"
         raise _Dies(Death(where=where, kind="unreachable", reason=reason, advice=advice, entries=(route,)))
-    return next((each.ip for each in own if hop in each.network), own[0].ip)
+    near = (each for each in own[:on_the_way] if hop in each.network)
+    return next(near, own[0]).ip
 
 
 def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> Death:
@@ -330,10 +332,10 @@ class _Walk:
             return sent
         if not sent.whole or not (self.hops or self._whole):
             return sent if tunnels else attrs.evolve(sent, octets=device.mtu)
-        kind = "too-big"
-        if tunnels and not isinstance(tunnels[-1].type, ExternalTunnel):
-            # ipip loses it. vxlan over IPv6 loses the first, and remembers the MTU for what is forwarded.
-            kind = "too-big" if isinstance(tunnels[-1].type, Vxlan) and self.hops else "silent"
+        # A tunnel loses the first packet and remembers what would have fitted: the next is told. Only vxlan
+        # over IPv6 does not tell the host itself.
+        lost = bool(tunnels) and isinstance(tunnels[-1].type, Vxlan) and not self.hops
+        kind = "silent" if lost else "too-big"
         reason = f"{sent.octets} octets do not fit {device.name}, mtu {device.mtu}"
         advice = "the sender is told, and sends less (path MTU discovery); `ip link` shows the MTUs"
         if tunnels:
@@ -473,7 +475,7 @@ def _encapsulated(
     """Return the packet that a tunnel makes of a packet."""
     match device.type:
         case IpTunnel(local=local):
-            # RFC 2003: the outer TTL and DF are the inner ones where the device inherits them.
+            # The devices inherit TTL and DF, as RFC 2003 s3.1 has it for DF.
             return _in_ip(sent, local, route.gateway or sent.ip.destination)
         case ExternalTunnel():
             if route.encap is None:
@@ -491,8 +493,8 @@ def _encapsulated(
 def _in_ip(sent: _Packet, source: Address, destination: Address) -> _Packet:
     octets = sent.octets + _IP_HEADER[source.version]
     ip = packet.header(source=source, destination=destination, protocol=_IN_IP[_version(sent.ip)])
-    ttl = _ttl(sent.ip) if source.version == 4 else TTL
-    return _Packet(layers=(_sized(ip, octets, whole=sent.whole, ttl=ttl), *sent.layers), octets=octets)
+    outer = _sized(ip, octets, whole=sent.whole, ttl=_ttl(sent.ip))
+    return _Packet(layers=(outer, *sent.layers), octets=octets)
 
 
 def _in_vxlan(
