@@ -44,8 +44,7 @@ from containernet.items import (
 )
 from containernet.model import Endpoint, Node, Route, Tunnel
 from containernet.options import build
-
-from .reach import check_tunnel_type, require_underlay
+from containernet.reach import check_tunnel_type, require_underlay
 
 FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 DEFAULT_ROUTE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}

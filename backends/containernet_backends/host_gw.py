@@ -18,8 +18,7 @@ from containernet.errors import RouteRefused
 from containernet.items import Item, KernelRoute
 from containernet.model import Node, Route, Tunnel
 from containernet.options import build
-
-from .reach import check_tunnel_type, require_underlay
+from containernet.reach import check_tunnel_type, require_underlay
 
 
 def direct_route(node: Node, route: Route) -> KernelRoute:

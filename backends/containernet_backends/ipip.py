@@ -24,9 +24,9 @@ import attrs
 from containernet.items import ExternalTunnel, IpEncap, IpTunnel, Item, KernelRoute, Link
 from containernet.model import Node, Route, Tunnel
 from containernet.options import build
+from containernet.reach import check_tunnel_type, require_underlay, underlay_address
 
 from .host_gw import direct_route
-from .reach import check_tunnel_type, require_underlay, underlay_address
 from .vxlan import tunnel_address
 
 # One more IP header: RFC 2003 s3.1 (IPv4), RFC 2473 s3 (IPv6, without the encapsulation limit option).

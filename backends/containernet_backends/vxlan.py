@@ -35,9 +35,9 @@ from containernet.items import (
 )
 from containernet.model import Node, Prefix, Route, Scalar, Tunnel
 from containernet.options import between, build
+from containernet.reach import check_tunnel_type, require_underlay, underlay_address
 
 from .host_gw import direct_route
-from .reach import check_tunnel_type, require_underlay, underlay_address
 
 # Outer IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14 octets: RFC 7348 s5.
 OVERHEAD = {4: 50, 6: 70}

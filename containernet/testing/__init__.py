@@ -1,1 +1,57 @@
-"""What tests of containernet, and of its plugins, need: shipped with it, and never imported by it."""
+"""For who writes a backend: what its contract demands, as tests; and what those tests are made of.
+
+Subclass a suite under a name that your test runner collects, override its one factory, and run it:
+
+    class TestMine(RouteStoreContract):
+        def bed(self) -> Bed[MyStore]:
+            clock = Clock()
+            return Bed(open=lambda: MyStore(now=clock), advance=clock.advance)
+
+A backend that cannot do everything says so: a dataplane and a kernel in `supports`, a store by the suites that
+it inherits. No test is skipped for that. What a backend does not support it must refuse the way its contract
+says, and that is tested instead. docs/plugins.md has a whole plugin.
+
+Nothing here imports a test runner. `pytest.register_assert_rewrite("containernet.testing")` in a conftest.py
+makes pytest explain the failures of these tests as it does those of your own.
+"""
+
+from __future__ import annotations
+
+try:
+    import hypothesis as _hypothesis  # noqa: F401 - said here, before a module of ours fails with less to say
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        "containernet.testing needs the Python package 'hypothesis': pip install 'containernet[test]'",
+        name=_error.name,
+    ) from None
+
+from .bed import Bed as Bed
+from .dataplanes import DataplaneContract as DataplaneContract
+from .fake_kernel import FakeKernel as FakeKernel
+from .faults import FOR_EVER as FOR_EVER, SOON as SOON, Faults as Faults
+from .kernels import KernelBed as KernelBed, KernelContract as KernelContract
+from .stores import (
+    BoundRoutesContract as BoundRoutesContract,
+    Clock as Clock,
+    ConfiguresNetworkContract as ConfiguresNetworkContract,
+    LeaseStoreContract as LeaseStoreContract,
+    ReservesContract as ReservesContract,
+    RouteStoreContract as RouteStoreContract,
+)
+
+__all__ = [
+    "Bed",
+    "BoundRoutesContract",
+    "Clock",
+    "ConfiguresNetworkContract",
+    "DataplaneContract",
+    "FOR_EVER",
+    "FakeKernel",
+    "Faults",
+    "KernelBed",
+    "KernelContract",
+    "LeaseStoreContract",
+    "ReservesContract",
+    "RouteStoreContract",
+    "SOON",
+]

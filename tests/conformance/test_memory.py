@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
-
 from containernet.errors import ConfigError
-from containernet_backends.memory import MemoryStore
-
-from .contracts_stores import (
+from containernet.testing.bed import Bed
+from containernet.testing.stores import (
     ONE,
-    Bed,
     BoundRoutesContract,
     Clock,
     ConfiguresNetworkContract,
@@ -19,7 +15,7 @@ from .contracts_stores import (
     held,
     refused,
 )
-from .machines_stores import LeaseMachine, RouteMachine
+from containernet_backends.memory import MemoryStore
 
 
 def bed() -> Bed[MemoryStore]:
@@ -37,25 +33,6 @@ class TestMemory(
     def bed(self) -> Bed[MemoryStore]:
         """Return an empty store."""
         return bed()
-
-
-class MemoryLeases(LeaseMachine):
-    def bed(self) -> Bed[MemoryStore]:
-        """Return an empty store."""
-        return bed()
-
-
-class MemoryRoutes(RouteMachine):
-    def bed(self) -> Bed[MemoryStore]:
-        """Return an empty store."""
-        return bed()
-
-
-quickly = settings(stateful_step_count=40, deadline=None)
-TestLeaseMachine = MemoryLeases.TestCase
-TestLeaseMachine.settings = quickly
-TestRouteMachine = MemoryRoutes.TestCase
-TestRouteMachine.settings = quickly
 
 
 def test_alone() -> None:

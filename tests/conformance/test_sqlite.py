@@ -5,12 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import settings
-
-from containernet_backends.sqlite import SqliteStore
-
-from .contracts_stores import (
-    Bed,
+from containernet.testing.bed import Bed
+from containernet.testing.machines import BoundRouteMachine, run
+from containernet.testing.stores import (
     BoundRoutesContract,
     Clock,
     ConfiguresNetworkContract,
@@ -18,7 +15,7 @@ from .contracts_stores import (
     ReservesContract,
     RouteStoreContract,
 )
-from .machines_stores import LeaseMachine, RouteMachine
+from containernet_backends.sqlite import SqliteStore
 
 # Each commit waits for the disk; where memory can be had as a directory, thousands of them are quick.
 SHM = Path("/dev/shm")
@@ -44,22 +41,6 @@ class TestSqlite(
         return bed()
 
 
-class SqliteLeases(LeaseMachine):
-    def bed(self) -> Bed[SqliteStore]:
-        """Return an empty store."""
-        return bed()
-
-
-class SqliteRoutes(RouteMachine):
-    """With so short a history that subscribers often sleep past it."""
-
-    def bed(self) -> Bed[SqliteStore]:
-        """Return an empty store."""
-        return bed(history=1)
-
-
-quickly = settings(stateful_step_count=40, deadline=None)
-TestLeaseMachine = SqliteLeases.TestCase
-TestLeaseMachine.settings = quickly
-TestRouteMachine = SqliteRoutes.TestCase
-TestRouteMachine.settings = quickly
+def test_a_short_history() -> None:
+    """Subscribers that often sleep past what the file remembers get a snapshot, and know as much."""
+    run(lambda: BoundRouteMachine(bed(history=1)))

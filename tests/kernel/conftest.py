@@ -47,6 +47,11 @@ class Netns:
         """Run `ip` with these words inside, as an operator or a rival program would."""
         return self.run("ip", *line.split())
 
+    def can(self, line: str) -> bool:
+        """Run `ip` with these words inside; return whether it could."""
+        command = ["nsenter", f"--net={self.path}", "ip", *line.split()]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
     def bridge(self, line: str) -> str:
         """Run `bridge` with these words inside."""
         return self.run("bridge", *line.split())

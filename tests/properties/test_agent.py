@@ -24,10 +24,10 @@ from containernet.items import Item, KernelRoute, Link
 from containernet.keeper import Held, Lost
 from containernet.model import Lease, NetworkConfig, Node, Pool, Route
 from containernet.rendering import render
+from containernet.testing import FakeKernel
 from containernet_backends.bridge import Bridge
 from containernet_backends.host_gw import HostGateway
 from containernet_backends.memory import MemoryStore
-from tests.fakes import FakeKernel
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 NODE = Node(name="me", interface="eth0", addresses=(ip_interface("192.0.2.1/24"),))

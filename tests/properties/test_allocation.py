@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from containernet.allocation import choose_subnet, choose_subnets
 from containernet.errors import SubnetsExhausted
 from containernet.model import Lease, NetworkConfig, Pool, Prefix, contains, overlaps
-from tests.properties.strategies import names, networks, pools, prefixes_near, taken_of
+from containernet.testing.strategies import names, networks, pools, prefixes_near, taken_of
 
 
 def naive_choice(pool: Pool, taken: Sequence[Prefix], name: str, preferred: Prefix | None) -> Prefix | None:

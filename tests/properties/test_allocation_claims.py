@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from containernet.allocation import ATTEMPTS, claim_subnet
 from containernet.errors import LeaseLost, LeaseTaken, SubnetsExhausted
 from containernet.model import Lease, NetworkConfig, Pool, Prefix
+from containernet.testing.strategies import networks
 from containernet_backends.memory import MemoryStore
-from tests.properties.strategies import networks
 
 TTL = 10.0
 NODES = tuple(f"node-{number}" for number in range(5))

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from containernet.desired import Desired, Owner
 from containernet.items import Item, Key, Neighbour, by_key
-from tests.properties.strategies import MACS, UNDERLAY, items_on
+from containernet.testing.strategies import MACS, UNDERLAY, items_on
 
 OWNERS: tuple[Owner, ...] = ((), ("host",), ("route", "1"), ("route", "2"), ("endpoint", "c", "eth0"))
 owners = st.sampled_from(OWNERS)

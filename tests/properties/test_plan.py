@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link, Rank, Sysctl
 from containernet.planning import Create, Delete, Operation, Replace, plan
-from tests.properties.strategies import FOREIGN, MACS, states
+from containernet.testing.strategies import FOREIGN, MACS, states
 
 DESIRED = states()
 ACTUAL = states(real=True)

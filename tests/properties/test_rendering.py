@@ -16,11 +16,11 @@ from containernet.items import FdbEntry, Item, Key, Link
 from containernet.model import Endpoint, NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.planning import plan
 from containernet.rendering import own_routes, peer_items, render, with_subnets
+from containernet.testing.strategies import nodes
 from containernet_backends.bridge import Bridge
 from containernet_backends.host_gw import HostGateway
 from containernet_backends.ipip import Ipip
 from containernet_backends.vxlan import Vxlan
-from tests.properties.strategies import nodes
 
 NETWORK = NetworkConfig(
     pools=(

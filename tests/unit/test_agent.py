@@ -31,11 +31,12 @@ from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link
 from containernet.model import NetworkConfig, Node, Pool, Prefix, Route, Tunnel
 from containernet.planning import Delete, Operation
 from containernet.status import Status
+from containernet.testing import FOR_EVER, SOON, FakeKernel
 from containernet_backends.bridge import Bridge
 from containernet_backends.host_gw import HostGateway
 from containernet_backends.memory import MemoryStore
 from containernet_backends.vxlan import Vxlan
-from tests.fakes import FOR_EVER, SOON, FakeKernel, FakeStore, wait_for_routes
+from tests.fakes import FakeStore, wait_for_routes
 
 NETWORK = NetworkConfig(
     pools=(

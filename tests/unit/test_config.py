@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from containernet.config import Config, NodeTable, describe_node, load, parse
 from containernet.errors import ConfigError
 from containernet.model import NetworkConfig, Pool
-from tests.fakes import FakeKernel
+from containernet.testing import FakeKernel
 
 
 def written(tmp_path: Path, text: str | bytes) -> Path:

@@ -23,7 +23,7 @@ from containernet.errors import (
     DaemonUnavailable,
     KernelError,
 )
-from tests.fakes import SOON
+from containernet.testing import SOON
 
 
 def _fail(request: Mapping[str, Any]) -> None:

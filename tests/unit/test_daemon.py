@@ -27,8 +27,8 @@ from containernet.daemon import host_lock, notify
 from containernet.errors import AlreadyRunning, DaemonUnavailable, KernelError, PermissionRefused
 from containernet.model import Node
 from containernet.status import Status
+from containernet.testing import SOON
 from containernet_backends.sqlite import SqliteStore
-from tests.fakes import SOON
 
 STATUS = Status(
     node=Node(name="a", interface="eth0", addresses=(ip_interface("192.0.2.1/24"),)),

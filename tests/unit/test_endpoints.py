@@ -15,8 +15,8 @@ from containernet.errors import ConfigError, KernelError, PermissionRefused
 from containernet.items import Link
 from containernet.model import Endpoint, Node
 from containernet.reconciler import Reconciler
+from containernet.testing import FOR_EVER, FakeKernel
 from containernet_backends.bridge import Bridge
-from tests.fakes import FOR_EVER, FakeKernel
 
 NODE = Node(
     name="a",

@@ -29,7 +29,7 @@ from containernet.items import (
     Vxlan,
     by_key,
 )
-from tests.properties.strategies import states
+from containernet.testing.strategies import states
 
 VXLAN = Vxlan(vni=1, local=ip_address("192.0.2.1"), port=8472, dev="eth0")
 MAC = "02:00:00:00:00:01"

@@ -15,8 +15,9 @@ import pytest
 from containernet.errors import ConfigError, LeaseLost, StoreError, StoreUnavailable
 from containernet.keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told, agree, agreed
 from containernet.model import NetworkConfig, Pool, Route
+from containernet.testing import FOR_EVER, SOON
 from containernet_backends.memory import MemoryStore
-from tests.fakes import FOR_EVER, SOON, FakeStore, wait_for_routes
+from tests.fakes import FakeStore, wait_for_routes
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 OTHER = NetworkConfig(pools=(Pool(prefix=ip_network("10.5.0.0/16"), subnet_length=24),))

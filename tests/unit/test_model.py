@@ -10,7 +10,7 @@ from hypothesis import given
 
 from containernet.errors import ConfigError
 from containernet.model import Endpoint, Lease, NetworkConfig, Node, Pool, Scalar, Tunnel, contains, overlaps
-from tests.properties.strategies import nodes, pools, routes
+from containernet.testing.strategies import nodes, pools, routes
 
 POOL = Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24)
 POOL6 = Pool(prefix=ip_network("fd00:4::/48"), subnet_length=64)

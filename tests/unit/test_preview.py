@@ -14,8 +14,8 @@ from containernet.addresses import AddressBook
 from containernet.config import Choice, Config, DaemonTable, NodeTable
 from containernet.model import NetworkConfig, Pool, Route
 from containernet.preview import preview
+from containernet.testing import FakeKernel
 from containernet_backends.memory import MemoryStore
-from tests.fakes import FakeKernel
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 

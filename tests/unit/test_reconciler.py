@@ -31,8 +31,8 @@ from containernet.items import (
 )
 from containernet.planning import Create, Delete, Operation, Replace
 from containernet.reconciler import Reconciler
-from tests.fakes import FOR_EVER, FakeKernel
-from tests.properties.strategies import FOREIGN, states
+from containernet.testing import FOR_EVER, FakeKernel
+from containernet.testing.strategies import FOREIGN, states
 
 BRIDGE = Link(name="cn0", type=Bridge(), mac="02:00:00:00:00:01", mtu=1450)
 CABLE = Link(name="veth1", type=Veth(), mtu=1450)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from containernet.remembered import Remembered, load, save
-from tests.properties.strategies import networks, routes
+from containernet.testing.strategies import networks, routes
 
 views = st.builds(
     Remembered,

@@ -12,25 +12,24 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import attrs
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
     Bundle,
     MultipleResults,
     RuleBasedStateMachine,
     consumes,
-    initialize,
     invariant,
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
-from containernet.contracts import LeaseStore, Reserves, RouteStore, Subscription
-from containernet.errors import LeaseLost, LeaseTaken
-from containernet.events import Announced, Snapshot, Withdrawn
-from containernet.model import Lease, Prefix, Route, contains, overlaps
-
-from .contracts_stores import Bed
+from ..contracts import LeaseStore, Reserves, RouteStore, Subscription
+from ..errors import LeaseLost, LeaseTaken
+from ..events import Announced, Snapshot, Withdrawn
+from ..model import Lease, Prefix, Route, contains, overlaps
+from .bed import Bed
 
 FOUR = [subnet for length in (30, 31, 32) for subnet in ip_network("10.0.0.0/30").subnets(new_prefix=length)]
 SIX = [subnet for length in (124, 125) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
@@ -90,29 +89,52 @@ class Reader:
 Outcome = Lease | MultipleResults[Lease]  # a refused call adds nothing to the bundle
 
 
-class LeaseMachine(RuleBasedStateMachine):
+def run(make: Callable[[], RuleBasedStateMachine], *, examples: int = 10_000) -> None:
+    """Run a machine as the test of this moment; `make` is called for every example.
+
+    Args:
+        make: returns a new machine.
+        examples: how many at most, where Hypothesis' profile says more.
+    """
+    test: Any = run_state_machine_as_test
+    most = min(examples, settings().max_examples)
+    test(make, settings=settings(max_examples=most, stateful_step_count=40, deadline=None))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """One store, of which two handles are open.
+
+    Args:
+        bed: with a store that is empty; the machine closes it.
+    """
+
+    def __init__(self, bed: Bed[Any]) -> None:
+        self.open_bed = bed
+        self.stores = [bed.open(), bed.open()]
+        self.now = 0.0
+        super().__init__()
+
+    def teardown(self) -> None:
+        """Close what was opened."""
+        for store in self.stores:
+            store.close()
+        self.open_bed.close()
+
+    @rule(seconds=st.integers(1, 10))
+    def advance(self, seconds: int) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.open_bed.advance(seconds)
+
+
+class LeaseMachine(StoreMachine):
     """Claims, reservations, renewals, releases, in any order, by three nodes through two handles."""
 
     leases = Bundle("leases")
 
-    def bed(self) -> Bed[Any]:
-        """Return a bed whose store is empty."""
-        raise NotImplementedError
-
-    @initialize()
-    def begin(self) -> None:
-        """Open the store twice."""
-        self.now = 0.0
+    def __init__(self, bed: Bed[Any]) -> None:
+        super().__init__(bed)
         self.known: list[Claimed] = []
-        self.open_bed = self.bed()
-        self.stores = [self.open_bed.open(), self.open_bed.open()]
-
-    def teardown(self) -> None:
-        """Close what was opened."""
-        for store in getattr(self, "stores", []):
-            store.close()
-        if hasattr(self, "open_bed"):
-            self.open_bed.close()
 
     def live(self, claimed: Claimed) -> bool:
         """Return whether its time is not over."""
@@ -128,6 +150,7 @@ class LeaseMachine(RuleBasedStateMachine):
         store: LeaseStore = self.stores[handle]
         return self._take(subnets, node, self.now + ttl, lambda: store.claim(subnets, node, ttl))
 
+    @precondition(lambda self: isinstance(self.stores[0], Reserves))
     @rule(target=leases, handle=handles, subnets=subnets)
     def reserve(self, handle: int, subnets: tuple[Prefix, ...]) -> Outcome:
         """Set aside."""
@@ -186,12 +209,6 @@ class LeaseMachine(RuleBasedStateMachine):
     def _standing(self, lease: Lease) -> Claimed | None:
         return next((claimed for claimed in self.known if claimed.revision == lease.revision), None)
 
-    @rule(seconds=st.integers(1, 10))
-    def advance(self, seconds: int) -> None:
-        """Let time pass."""
-        self.now += seconds
-        self.open_bed.advance(seconds)
-
     @rule(handle=handles)
     def reopen(self, handle: int) -> None:
         """Close a handle and open another."""
@@ -201,8 +218,6 @@ class LeaseMachine(RuleBasedStateMachine):
     @invariant()
     def same_leases(self) -> None:
         """The store lists what the model knows to be live, and no address has two owners."""
-        if not hasattr(self, "stores"):
-            return
         listed = list(self.stores[0].leases())
         assert {(lease.node, lease.subnets, lease.expires, lease.revision) for lease in listed} == {
             (c.node, c.subnets, None if c.expires is None else c.expires - self.now, c.revision)
@@ -212,49 +227,27 @@ class LeaseMachine(RuleBasedStateMachine):
         assert not any(one.overlaps(other.subnets) for one, other in itertools.combinations(listed, 2))
 
 
-class RouteMachine(LeaseMachine):
-    """The same, with routes under the leases and beside them, and subscribers that come at any time."""
+class RouteMachine(StoreMachine):
+    """Announcements and withdrawals through two handles, and subscribers that come at any time."""
 
-    @initialize()
-    def begin(self) -> None:
-        """Open the store twice; somebody listens from the start."""
-        super().begin()
+    def __init__(self, bed: Bed[Any]) -> None:
+        super().__init__(bed)
         self.routes: dict[Prefix, tuple[Route, Claimed | None]] = {}
         self.readers = [Reader(self.stores[0].subscribe())]
         self.awake = True
 
-    def forget(self, claimed: Claimed) -> None:
-        """Take a lease away, with its routes."""
-        super().forget(claimed)
-        self._withdraw_under(lambda tie: tie is claimed)
-
-    def _withdraw_under(self, gone: Callable[[Claimed], bool]) -> None:
-        self.routes = {
-            prefix: (route, tie) for prefix, (route, tie) in self.routes.items() if tie is None or not gone(tie)
-        }
-
-    @rule(seconds=st.integers(1, 10))
-    def advance(self, seconds: int) -> None:
-        """Let time pass; the routes of leases that end go."""
-        super().advance(seconds)
-        self._withdraw_under(lambda tie: not self.live(tie))
+    def tie(self, prefix: Prefix, node: str) -> Claimed | None:
+        """Return the lease that a route stands and falls with; here there are none."""
+        return None
 
     @rule(handle=handles, prefix=prefixes, node=announcers, hop=st.booleans())
     def announce(self, handle: int, prefix: Prefix, node: str, hop: bool) -> None:
         """Announce whatever it is, by whom it may be."""
         route = Route(prefix=prefix, node=node, next_hop=ip_address("192.0.2.1" if hop else "2001:db8::1"))
-        ties = [c for c in self.known if node and c.node == node and self.live(c) and c.covers(prefix)]
+        tie = self.tie(prefix, node)
         store: RouteStore = self.stores[handle]
         store.announce(route)
-        self.routes[prefix] = (route, ties[0] if ties else None)
-
-    @precondition(lambda self: self.known)
-    @rule(handle=handles, data=st.data(), hop=st.booleans())
-    def announce_leased(self, handle: int, data: st.DataObject, hop: bool) -> None:
-        """Announce what a lease gives, as a node does."""
-        claimed = data.draw(st.sampled_from(self.known))
-        for prefix in claimed.subnets:
-            self.announce(handle, prefix, claimed.node, hop)
+        self.routes[prefix] = (route, tie)
 
     @rule(handle=handles, prefix=prefixes, node=announcers)
     def withdraw(self, handle: int, prefix: Prefix, node: str) -> None:
@@ -279,7 +272,8 @@ class RouteMachine(LeaseMachine):
     @rule(handle=st.just(1))
     def reopen(self, handle: int) -> None:
         """Close a handle and open another; the first one has the subscribers."""
-        super().reopen(handle)
+        self.stores[handle].close()
+        self.stores[handle] = self.open_bed.open()
 
     @rule(data=st.data())
     def listen(self, data: st.DataObject) -> None:
@@ -294,8 +288,41 @@ class RouteMachine(LeaseMachine):
     @invariant()
     def one_hears_everything(self) -> None:
         """The first subscriber, while it is awake, knows what the model knows after every step."""
-        if hasattr(self, "readers") and self.awake:
+        if self.awake:
             assert self.readers[0].read() == self._expected()
 
     def _expected(self) -> dict[Prefix, Route]:
         return {prefix: route for prefix, (route, _) in self.routes.items()}
+
+
+class BoundRouteMachine(RouteMachine, LeaseMachine):
+    """Both at once: routes under the leases and beside them."""
+
+    def tie(self, prefix: Prefix, node: str) -> Claimed | None:
+        """Return the node's own lease, if it lives and covers the prefix."""
+        ties = [c for c in self.known if node and c.node == node and self.live(c) and c.covers(prefix)]
+        return ties[0] if ties else None
+
+    def forget(self, claimed: Claimed) -> None:
+        """Take a lease away, with its routes."""
+        super().forget(claimed)
+        self._withdraw_under(lambda tie: tie is claimed)
+
+    def _withdraw_under(self, gone: Callable[[Claimed], bool]) -> None:
+        self.routes = {
+            prefix: (route, tie) for prefix, (route, tie) in self.routes.items() if tie is None or not gone(tie)
+        }
+
+    @rule(seconds=st.integers(1, 10))
+    def advance(self, seconds: int) -> None:
+        """Let time pass; the routes of leases that end go."""
+        super().advance(seconds)
+        self._withdraw_under(lambda tie: not self.live(tie))
+
+    @precondition(lambda self: self.known)
+    @rule(handle=handles, data=st.data(), hop=st.booleans())
+    def announce_leased(self, handle: int, data: st.DataObject, hop: bool) -> None:
+        """Announce what a lease gives, as a node does."""
+        claimed = data.draw(st.sampled_from(self.known))
+        for prefix in claimed.subnets:
+            self.announce(handle, prefix, claimed.node, hop)

@@ -12,7 +12,7 @@ from itertools import product
 import attrs
 from hypothesis import strategies as st
 
-from containernet.items import (
+from ..items import (
     Bridge,
     BridgePort,
     ExternalTunnel,
@@ -30,7 +30,7 @@ from containernet.items import (
     Vxlan,
     by_key,
 )
-from containernet.model import NetworkConfig, Node, Pool, Prefix, Route, Tunnel
+from ..model import NetworkConfig, Node, Pool, Prefix, Route, Tunnel
 
 BASES: dict[int, Prefix] = {4: IPv4Network("10.0.0.0/8"), 6: IPv6Network("fd00::/16")}
 OURS = ("br0", "br1", "vx0", "vx1", "veth0")

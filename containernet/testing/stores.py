@@ -1,11 +1,8 @@
 """What every lease store and route store must do, as tests that any store can run.
 
-Subclass a contract, override `bed`, and the test runner finds the rest:
-
-    class TestMine(LeaseStoreContract, RouteStoreContract):
-        def bed(self) -> Bed[MyStore]:
-            clock = Clock()
-            return Bed(open=lambda: MyStore(now=clock), advance=clock.advance)
+A store inherits the suite of every contract that it fulfils: each ability is a Protocol of its own, and has a
+suite of its own. That none is forgotten is a test too. One of leases and routes also inherits
+`BoundRoutesContract`.
 
 Nothing here sleeps to see whether something happens: what must come is waited for, and what must not come is
 shown by what comes next.
@@ -22,12 +19,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-from containernet.contracts import ConfiguresNetwork, LeaseStore, Reserves, RouteStore, Subscription
-from containernet.errors import ConfigError, ContainernetError, LeaseLost, LeaseTaken
-from containernet.events import Announced, Event, Snapshot, Withdrawn
-from containernet.model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
-
-SOON = 10.0  # seconds; only a failing test waits for so long
+from ..contracts import ConfiguresNetwork, LeaseStore, Reserves, RouteStore, Subscription
+from ..errors import ConfigError, ContainernetError, LeaseLost, LeaseTaken
+from ..events import Announced, Event, Snapshot, Withdrawn
+from ..model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
+from .bed import Bed, Closes, StoreT_co
+from .faults import SOON
+from .machines import BoundRouteMachine, LeaseMachine, RouteMachine, run
 
 
 class Store(LeaseStore, RouteStore, Protocol):
@@ -40,31 +38,6 @@ class ReservingStore(LeaseStore, Reserves, Protocol):
 
 class ConfiguredStore(LeaseStore, ConfiguresNetwork, Protocol):
     """A lease store that holds the network's configuration."""
-
-
-class Closes(Protocol):
-    """All that the contracts share."""
-
-    def close(self) -> None:
-        """Let go."""
-
-
-StoreT_co = TypeVar("StoreT_co", bound=Closes, covariant=True)
-
-
-@attrs.frozen(kw_only=True)
-class Bed(Generic[StoreT_co]):
-    """One store for one test.
-
-    Args:
-        open: returns a new handle; all handles of a bed hold the same leases and routes.
-        advance: lets that many seconds pass for the store: moves its clock, or waits.
-        close: called after the test, when all handles are closed.
-    """
-
-    open: Callable[[], StoreT_co]
-    advance: Callable[[float], None]
-    close: Callable[[], None] = lambda: None
 
 
 class Clock:
@@ -177,6 +150,45 @@ DUAL = nets("10.4.1.0/24", "fd00:4:0:1::/64")
 
 class LeaseStoreContract(Contract[LeaseStore]):
     """Claims, renewals and releases."""
+
+    def test_abilities(self) -> None:
+        """What the store can do beyond the contract is tested too: its suites are inherited, and no others."""
+        store = self.open()
+        assert isinstance(store, LeaseStore)
+        for ability, suite in (
+            (Reserves, ReservesContract),
+            (ConfiguresNetwork, ConfiguresNetworkContract),
+            (RouteStore, BoundRoutesContract),
+        ):
+            assert isinstance(store, ability) == isinstance(self, suite), (ability, suite)
+
+    def test_leases_in_any_order(self) -> None:
+        """In any order of calls the store says what an obvious model says: no two owners, ever."""
+        run(lambda: LeaseMachine(self.bed()))
+
+    def test_one_owner_at_a_time(self) -> None:
+        """Of many clients that claim, move and give back at once, no two ever hold one subnet."""
+        together, subnets = threading.Barrier(4), [ONE, TWO]
+        stores = [self.open() for _ in range(2)]
+        owners: dict[tuple[Prefix, ...], str] = {}
+
+        def come_and_go(number: int) -> None:
+            store, name = stores[number % 2], f"n{number}"
+            together.wait(SOON)
+            for turn in range(12):
+                wanted = subnets[(number + turn) % 2]
+                try:
+                    lease = store.claim(wanted, name, 60)
+                except LeaseTaken:
+                    continue
+                assert owners.setdefault(wanted, name) == name
+                lease = store.renew(lease, 60)
+                assert owners.pop(wanted) == name
+                store.release(lease)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(come_and_go, range(4)))
+        assert held(self.open()) == set()
 
     def test_new(self) -> None:
         """A new store holds no lease."""
@@ -372,7 +384,7 @@ class LeaseStoreContract(Contract[LeaseStore]):
 
 
 class ReservesContract(Contract[ReservingStore]):
-    """Subnets set aside."""
+    """Subnets set aside; for a store that is `Reserves`."""
 
     def test_reserve(self) -> None:
         """A reservation has no node and no end, and nobody can lease what overlaps it."""
@@ -445,6 +457,41 @@ class ConfiguresNetworkContract(Contract[ConfiguredStore]):
 
 class RouteStoreContract(Contract[RouteStore]):
     """Announcements and those who listen."""
+
+    def test_route_store(self) -> None:
+        """It is a route store."""
+        assert isinstance(self.open(), RouteStore)
+
+    def test_routes_in_any_order(self) -> None:
+        """A subscriber that came and slept as it liked knows what an obvious model knows."""
+        run(lambda: RouteMachine(self.bed()))
+
+    def test_many_announce(self) -> None:
+        """Of many that announce and withdraw at once nobody's word is lost, and every subscriber agrees."""
+        stores = [self.open() for _ in range(2)]
+        early, together = self.subscribed(stores[0]), threading.Barrier(4)
+
+        def announce(number: int) -> None:
+            store = stores[number % 2]
+            together.wait(SOON)
+            for turn in range(8):
+                store.announce(route(f"10.{number}.{turn}.0/24", f"n{number}"))
+                if turn % 2:
+                    store.withdraw(route(f"10.{number}.{turn}.0/24", f"n{number}"))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(announce, range(4)))
+        expected = {route(f"10.{n}.{turn}.0/24", f"n{n}") for n in range(4) for turn in range(0, 8, 2)}
+        self.subscribed(self.open(), *expected)
+        stores[1].announce(marker := route("10.99.0.0/24"))
+        known: dict[Prefix, Route] = {}
+        while marker.prefix not in known:
+            match next_event(early):
+                case Announced(route=announced):
+                    known[announced.prefix] = announced
+                case Withdrawn(prefix=prefix):
+                    known.pop(prefix, None)
+        assert set(known.values()) == {*expected, marker}
 
     def subscribed(self, store: RouteStore, *expected: Route) -> Subscription:
         """Return a subscription that has had its snapshot."""
@@ -596,6 +643,10 @@ class RouteStoreContract(Contract[RouteStore]):
 
 class BoundRoutesContract(Contract[Store]):
     """Routes that stand and fall with the lease of their node, where one backend holds both."""
+
+    def test_routes_under_leases_in_any_order(self) -> None:
+        """In any order of calls leases, and routes under them, are what an obvious model says."""
+        run(lambda: BoundRouteMachine(self.bed()))
 
     ROUTES = (route("10.4.1.0/24"), route("fd00:4:0:1::/64", "a", "2001:db8::1"))
 
