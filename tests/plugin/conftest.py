@@ -1,0 +1,3 @@
+"""What the outside plugin tests is run where the plugin is installed: by `test_plugin.py`, not from here."""
+
+collect_ignore = ["outside"]
