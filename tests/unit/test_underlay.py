@@ -10,7 +10,7 @@ from containernet import underlay
 from containernet.contracts import UnderlayLink
 from containernet.errors import KernelError
 from containernet.model import Node
-from tests.fakes import FakeKernel
+from containernet.testing import FakeKernel
 
 ADDRESSES = ("192.0.2.1/24", "2001:db8::1/64")
 NODE = Node(name="a", interface="eth0", addresses=tuple(map(ip_interface, ADDRESSES)), mtu=1500)
