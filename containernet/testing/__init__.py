@@ -30,6 +30,7 @@ from .dataplanes import DataplaneContract as DataplaneContract
 from .fake_kernel import FakeKernel as FakeKernel
 from .faults import FOR_EVER as FOR_EVER, SOON as SOON, Faults as Faults
 from .kernels import KernelBed as KernelBed, KernelContract as KernelContract
+from .simulation import SimulatedKernel as SimulatedKernel, World as World
 from .stores import (
     BoundRoutesContract as BoundRoutesContract,
     Clock as Clock,
@@ -54,4 +55,6 @@ __all__ = [
     "ReservesContract",
     "RouteStoreContract",
     "SOON",
+    "SimulatedKernel",
+    "World",
 ]
