@@ -55,10 +55,10 @@ coverage: setup
 
 one-half:
 	tests/uml/run.py $(RUN) coverage run -m pytest -m uml
-	scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE)
+	scripts/in-namespaces $(RUN) coverage run -m pytest tests/unit tests/properties
 
 other-half:
-	scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE:%=--ignore=%)
+	scripts/in-namespaces $(RUN) coverage run -m pytest --ignore=tests/unit --ignore=tests/properties
 
 clean: ## remove everything that is not in git, but for your own files
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* dist build
