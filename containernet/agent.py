@@ -28,7 +28,7 @@ import attrs
 
 from . import remembered, underlay
 from .addresses import AddressBook
-from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore
+from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings
 from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
@@ -93,6 +93,8 @@ class Agent:
         state: file for the remembered view.
         ttl: seconds that a lease is asked for.
         store: the route store's name, for the status.
+        settings: what to store for all hosts, if the lease store can hold it and holds nothing; remembered.
+        subnets_taken: called with the node whenever it has taken other subnets, on the agent's thread.
     """
 
     def __init__(
@@ -111,6 +113,8 @@ class Agent:
         store: str = "",
         audit: float = AUDIT,
         linger: float = LINGER,
+        settings: Settings | None = None,
+        subnets_taken: Callable[[Node], None] = lambda _: None,
     ) -> None:
         self._node = with_subnets(node, (), network=network, remote=remote)
         self._network = network
@@ -122,6 +126,8 @@ class Agent:
         self._audit = audit
         self._linger = linger
         self._store = store
+        self._settings = settings
+        self._subnets_taken = subnets_taken
         self._inbox: Inbox[_Message] = Inbox()
         self._stop = threading.Event()
 
@@ -137,6 +143,8 @@ class Agent:
             node=node.name,
             ttl=ttl,
             preferred=self._remembered.subnets,
+            addresses=tuple(own.ip for own in node.addresses),
+            settings=settings,
             report=self._inbox.put,
             clock=boottime,
         )
@@ -354,6 +362,7 @@ class Agent:
             self._reconciler.want(("route", str(route.prefix)), self._render(route))
         self._endpoints.node_is(node)
         self._save_soon()
+        self._subnets_taken(node)
 
     def _consider_programming(self, now: float) -> None:
         patient = now < self._give_up_waiting and not (self._route_trouble and self._lease_trouble)
@@ -493,6 +502,7 @@ class Agent:
             network=self._network,
             subnets=self._node.subnets,
             routes=self._rib.believed(),
+            settings=self._settings,
         )
         try:
             remembered.save(self._state, view)

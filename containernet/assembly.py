@@ -1,26 +1,39 @@
-"""From a config to the parts of a node: every backend that it names, built and, in the end, closed."""
+"""From a config to the parts of a node: every backend that it names, built and, in the end, closed.
+
+What the config leaves to the store is asked there: how hosts reach each other. A store that is away is no
+reason not to start; what it last said is remembered on disk.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import attrs
 
-from . import loading
-from .config import Config
-from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore
+from . import loading, remembered
+from .config import REMOTE, Choice, Config
+from .contracts import Dataplane, KeepsSettings, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings
+from .errors import ConfigError, StoreUnavailable
 
 
 @attrs.frozen(kw_only=True)
 class Parts:
-    """What a node is made of."""
+    """What a node is made of.
+
+    Args:
+        settings: what the lease store says to all hosts; None: nothing, or it does not answer now.
+        dataplane: the name and the options of `remote`.
+    """
 
     kernel: Kernel
     leases: LeaseStore
     routes: RouteStore
     local: LocalDelivery
     remote: Dataplane
+    settings: Settings | None
+    dataplane: Choice
 
 
 @contextmanager
@@ -39,12 +52,64 @@ def assembled(config: Config, *, kernel: Kernel | None = None) -> Iterator[Parts
             stack.callback(kernel.close)
         leases = loading.lease_store(config.leases.name, config.leases.options)
         stack.callback(leases.close)
-        routes = loading.route_store(config.routes.name, config.routes.options)
-        stack.callback(routes.close)
+        if config.routes == config.leases and isinstance(leases, RouteStore):
+            routes: RouteStore = leases  # one connection for both
+        else:
+            routes = loading.route_store(config.routes.name, config.routes.options)
+            stack.callback(routes.close)
+        local = loading.local_dataplane(config.local.name, config.local.options)
+        settings = _settings(config, leases)
+        dataplane = _dataplane(config, settings)
         yield Parts(
             kernel=kernel,
             leases=leases,
             routes=routes,
-            local=loading.local_dataplane(config.local.name, config.local.options),
-            remote=loading.remote_dataplane(config.remote.name, config.remote.options),
+            local=local,
+            remote=loading.remote_dataplane(dataplane.name, dataplane.options),
+            settings=settings,
+            dataplane=dataplane,
         )
+
+
+def _settings(config: Config, leases: LeaseStore) -> Settings | None:
+    """Return what the store says to all hosts, or said when it was last heard."""
+    if not isinstance(leases, KeepsSettings):
+        return None
+    try:
+        return leases.settings()
+    except StoreUnavailable:
+        with contextlib.suppress(ValueError):
+            return remembered.load(config.view).settings
+        return None
+
+
+def _dataplane(config: Config, settings: Settings | None) -> Choice:
+    """Return how this host reaches the others: as its file says, or else the store.
+
+    Raises:
+        ConfigError: they contradict each other; two ways in one network reach nobody.
+    """
+    stored = None
+    if settings is not None and settings.dataplane:
+        stored = Choice(name=settings.dataplane, options=settings.options)
+    if config.remote is None:
+        return stored or default_dataplane(config)
+    if stored is not None and _built(stored) != _built(config.remote):
+        raise ConfigError(
+            f"[dataplane] says {_words(config.remote)}, and the store says {_words(stored)} to all hosts: take "
+            "remote out of the file, or change the store's word with `containernet network set`"
+        )
+    return config.remote
+
+
+def default_dataplane(config: Config) -> Choice:
+    """Return how hosts reach each other as far as the file is asked."""
+    return config.remote or Choice(name=REMOTE, options={})
+
+
+def _built(choice: Choice) -> Dataplane:
+    return loading.remote_dataplane(choice.name, choice.options)
+
+
+def _words(choice: Choice) -> str:
+    return " ".join((choice.name, *(f"{name}={value}" for name, value in choice.options.items())))

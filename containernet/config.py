@@ -23,6 +23,7 @@ from .options import build, unknown_key
 
 DEFAULT_PATH = Path("/etc/containernet/containernet.toml")
 SUBNET_LENGTH = {4: 24, 6: 64}
+REMOTE = "vxlan"  # where neither file nor store says how hosts reach each other
 
 
 @attrs.frozen(kw_only=True)
@@ -84,16 +85,21 @@ class DaemonTable:
         state_dir: kept across reboots. run_dir: socket and lock.
         lease_ttl: seconds that a lease is asked for; the routes of a host that died leave after it.
         log: debug, info, warning or error.
+        subnet_file: where to write the node's subnet for those who read flannel's /run/flannel/subnet.env;
+            empty: nowhere.
     """
 
     state_dir: str = "/var/lib/containernet"
     run_dir: str = "/run/containernet"
     lease_ttl: float = 3600.0
     log: str = "info"
+    subnet_file: str = ""
 
     def __attrs_post_init__(self) -> None:
         if not 10 <= self.lease_ttl <= 10**8:
             raise ConfigError(f"lease_ttl = {self.lease_ttl}: expected 10 to 100000000 seconds")
+        if self.subnet_file and (not Path(self.subnet_file).is_absolute() or "\0" in self.subnet_file):
+            raise ConfigError(f"subnet_file = {self.subnet_file!r}: expected the absolute path of a file")
         for name, directory in (("state_dir", self.state_dir), ("run_dir", self.run_dir)):
             if not directory or "\0" in directory:
                 raise ConfigError(f"{name} = {directory!r}: expected the path of a directory")
@@ -111,14 +117,17 @@ class Choice:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """A whole config file, checked as far as it can be without a backend."""
+    """A whole config file, checked as far as it can be without a backend.
+
+    `remote` is None where the file leaves it to the store, and in the end to `REMOTE`.
+    """
 
     node: NodeTable = NodeTable()
     network: NetworkConfig | None = None
     leases: Choice = Choice(name="sqlite", options={})
     routes: Choice = Choice(name="sqlite", options={})
     local: Choice = Choice(name="bridge", options={})
-    remote: Choice = Choice(name="vxlan", options={})
+    remote: Choice | None = None
     kernel: Choice = Choice(name="netlink", options={})
     daemon: DaemonTable = DaemonTable()
 
@@ -176,7 +185,7 @@ def parse(document: Mapping[str, Any]) -> Config:
         leases=_choice("store", store, "leases", "sqlite"),
         routes=_choice("store", store, "routes", "sqlite"),
         local=_choice("dataplane", dataplane, "local", "bridge"),
-        remote=_choice("dataplane", dataplane, "remote", "vxlan"),
+        remote=_choice("dataplane", dataplane, "remote", REMOTE) if {"remote", REMOTE} & {*dataplane} else None,
         kernel=_choice("kernel", kernel, "backend", "netlink"),
         daemon=build(DaemonTable, tables.take("daemon"), table="daemon"),
     )
@@ -188,7 +197,7 @@ def parse(document: Mapping[str, Any]) -> Config:
 
 
 def describe_node(
-    kernel: Kernel, *, network: NetworkConfig | None = None, table: NodeTable = NodeTable()
+    kernel: Kernel, *, network: NetworkConfig | None = None, table: NodeTable = NodeTable(), mtu: int = 0
 ) -> Node:
     """Return this host as its dataplanes see it, without subnets: by the table, and by the kernel for the rest.
 
@@ -196,6 +205,7 @@ def describe_node(
         kernel: the host's namespace; must be an `Underlay`.
         network: checked against the underlay, where given.
         table: [node] of the config file; by default the host's name and the link of its default route.
+        mtu: of the whole underlay, octets, where that is smaller than the link's; 0: the link's.
 
     Raises:
         ConfigError: there is no such link, it has no usable address, or the pool overlaps the underlay.
@@ -217,7 +227,7 @@ def describe_node(
                     "have addresses of hosts; choose a pool that nothing else uses"
                 )
     name = table.name or socket.gethostname()
-    return Node(name=name, interface=link.name, addresses=addresses, mtu=link.mtu)
+    return Node(name=name, interface=link.name, addresses=addresses, mtu=min(link.mtu, mtu or link.mtu))
 
 
 class _Tables:

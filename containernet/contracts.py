@@ -17,7 +17,7 @@ import attrs
 
 from .events import Event
 from .items import Item, Key, Sysctl
-from .model import Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
+from .model import Address, Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
 from .planning import Operation
 from .tables import Tables
 
@@ -102,6 +102,53 @@ class ConfiguresNetwork(Protocol):
 
     def configure(self, network: NetworkConfig) -> NetworkConfig:
         """Store `network` if the store holds none (one compare-and-swap); return the one that stands."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What a store says to all hosts of a network.
+
+    Args:
+        network: the pools.
+        dataplane: how hosts reach each other, by the name of a dataplane; empty: each is told by its own file.
+        options: those of the dataplane, by name.
+        mtu: the underlay's MTU to reckon with, octets, where it is smaller than the link's own; 0: the link's.
+    """
+
+    network: NetworkConfig
+    dataplane: str = ""
+    options: Options = attrs.Factory(dict)
+    mtu: int = 0
+
+
+@runtime_checkable
+class KeepsSettings(Protocol):
+    """A lease store that holds more than the pools, and lets an operator change it."""
+
+    def settings(self) -> Settings | None:
+        """Return what the store says to all hosts; None: it says nothing yet.
+
+        Raises:
+            ConfigError: what is stored there cannot be followed, with the reason.
+        """
+        ...
+
+    def keep(self, settings: Settings, *, over: Settings | None) -> Settings:
+        """Store `settings` if `over` is what is stored (one compare-and-swap); return what stands then.
+
+        Raises:
+            ConfigError: the store has no words for them.
+        """
+        ...
+
+
+@runtime_checkable
+class Recognises(Protocol):
+    """A lease store shared with software that knows a host by its address, and not by a name."""
+
+    def recognise(self, node: str, addresses: Iterable[Address]) -> None:
+        """From now on take a record without a name that bears one of `addresses` for one of `node`."""
         ...
 
 

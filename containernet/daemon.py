@@ -18,15 +18,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import config as configuration, remembered
+from . import config as configuration, remembered, subnet_file
 from .addresses import AddressBook
 from .agent import Agent
-from .assembly import assembled
+from .assembly import Parts, assembled
 from .config import Config
+from .contracts import Settings
 from .control import ControlServer
 from .errors import AlreadyRunning, ConfigError, ContainernetError, PermissionRefused, StoreUnavailable
 from .keeper import agreed
-from .model import NetworkConfig
+from .model import NetworkConfig, Node
 from .rendering import check_node
 from .status import endpoint_to_json
 
@@ -62,8 +63,10 @@ def run(config: Config, *, leave: bool = False) -> None:
         stack.enter_context(host_lock(config))
         parts = stack.enter_context(assembled(config))
         # Whatever is wrong here must be found before the store hears of this host.
-        network = _network(config, parts.leases)
-        node = configuration.describe_node(parts.kernel, network=network, table=config.node)
+        network = _network(config, parts)
+        node = configuration.describe_node(
+            parts.kernel, network=network, table=config.node, mtu=parts.settings.mtu if parts.settings else 0
+        )
         check_node(node, network=network, local=parts.local, remote=parts.remote)
         addresses = AddressBook(config.addresses)
         stack.callback(addresses.close)
@@ -79,6 +82,9 @@ def run(config: Config, *, leave: bool = False) -> None:
             state=config.view,
             ttl=config.daemon.lease_ttl,
             store=config.routes.name,
+            settings=parts.settings
+            or Settings(network=network, dataplane=parts.dataplane.name, options=parts.dataplane.options),
+            subnets_taken=lambda node: _write_subnet_file(config.daemon.subnet_file, node, network),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
@@ -124,9 +130,17 @@ def _text(request: Mapping[str, Any], key: str, default: str = "") -> str:
     return value
 
 
-def _network(config: Config, leases: Any) -> NetworkConfig:
+def _write_subnet_file(path: str, node: Node, network: NetworkConfig) -> None:
+    if path:
+        try:
+            subnet_file.write(Path(path), node, network)
+        except OSError as error:
+            log.error("cannot write %s: %s; who reads it has the old subnet", path, error)
+
+
+def _network(config: Config, parts: Parts) -> NetworkConfig:
     try:
-        return agreed(leases.network(), config.network)
+        return agreed(parts.settings.network if parts.settings else parts.leases.network(), config.network)
     except StoreUnavailable:
         known = config.network or _remembered_network(config.view)
         if known is None:

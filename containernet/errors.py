@@ -49,6 +49,12 @@ class StoreUnavailable(StoreError):
     retryable = True
 
 
+class StoreRefused(StoreError):
+    """The store answers, and does not let this client do that."""
+
+    exit_code = 3
+
+
 class StoreCorrupt(StoreError):
     """The store answers, but what it holds cannot be read as a store of ours."""
 

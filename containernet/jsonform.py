@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from .contracts import Settings
 from .model import Lease, NetworkConfig, Pool, Route, Tunnel
 
 
@@ -68,6 +69,30 @@ def network_from_json(pools: Iterable[dict[str, Any]]) -> NetworkConfig:
             )
             for pool in pools
         )
+    )
+
+
+def settings_to_json(settings: Settings) -> dict[str, Any]:
+    """Return what a store says to all hosts as JSON values; `settings_from_json` is the inverse."""
+    return {
+        "network": network_to_json(settings.network),
+        "dataplane": settings.dataplane,
+        "options": dict(settings.options),
+        "mtu": settings.mtu,
+    }
+
+
+def settings_from_json(document: dict[str, Any]) -> Settings:
+    """Return the settings that `settings_to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, ConfigError: it is something else, or contradicts itself.
+    """
+    return Settings(
+        network=network_from_json(document["network"]),
+        dataplane=str(document["dataplane"]),
+        options=dict(document["options"]),
+        mtu=int(document["mtu"]),
     )
 
 

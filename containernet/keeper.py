@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from .allocation import claim_subnet
-from .contracts import ConfiguresNetwork, LeaseStore, RouteStore
+from .contracts import ConfiguresNetwork, KeepsSettings, LeaseStore, Recognises, RouteStore, Settings
 from .errors import ConfigError, ContainernetError, LeaseLost, StoreError, StoreUnavailable
-from .model import Lease, NetworkConfig, Prefix, Route
+from .model import Address, Lease, NetworkConfig, Prefix, Route
 
 LONGEST_SLEEP = 10.0  # seconds; a thread's sleep stands still in suspend, and a lease does not
 NOW = -math.inf  # on any clock
@@ -59,13 +59,18 @@ class Told:
 Outcome = Held | Lost | StoreFailed | Told
 
 
-def agree(store: LeaseStore, network: NetworkConfig | None) -> NetworkConfig:
+def agree(store: LeaseStore, network: NetworkConfig | None, settings: Settings | None = None) -> NetworkConfig:
     """Return the network that all hosts agree on: the store's, or the operator's where the store has none.
+
+    Args:
+        settings: what to store for all hosts where the store holds nothing and can hold more than `network`.
 
     Raises:
         ConfigError: neither has one, or they contradict each other; with both.
         StoreUnavailable: the store does not answer.
     """
+    if settings is not None and isinstance(store, KeepsSettings):
+        return agreed(store.keep(settings, over=None).network, network)
     if network is not None and isinstance(store, ConfiguresNetwork):
         return agreed(store.configure(network), network)
     return agreed(store.network(), network)
@@ -106,6 +111,8 @@ class Keeper:
         node: str,
         ttl: float,
         preferred: tuple[Prefix, ...],
+        addresses: tuple[Address, ...] = (),
+        settings: Settings | None = None,
         report: Callable[[Outcome], None],
         clock: Callable[[], float],
     ) -> None:
@@ -115,6 +122,8 @@ class Keeper:
         self._node = node
         self._ttl = ttl
         self._preferred = preferred
+        self._addresses = addresses
+        self._settings = settings
         self._report = report
         self._clock = clock
         self._lease: Lease | None = None
@@ -206,7 +215,9 @@ class Keeper:
 
     def _claim(self) -> None:
         if not self._agreed:
-            agree(self._leases, self._network)
+            agree(self._leases, self._network, self._settings)
+            if isinstance(self._leases, Recognises):
+                self._leases.recognise(self._node, self._addresses)
             self._agreed = True
         asked = self._ask()
         lease = claim_subnet(

@@ -45,8 +45,10 @@ def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
         ContainernetError: the config, a store or the kernel, as for the daemon.
     """
     with assembled(config, kernel=kernel) as parts:
-        network = agreed(parts.leases.network(), config.network)
-        node = configuration.describe_node(parts.kernel, network=network, table=config.node)
+        network = agreed(parts.settings.network if parts.settings else parts.leases.network(), config.network)
+        node = configuration.describe_node(
+            parts.kernel, network=network, table=config.node, mtu=parts.settings.mtu if parts.settings else 0
+        )
         subnets, notes = _subnets(parts.leases, network, node.name)
         node = with_subnets(node, subnets, network=network, remote=parts.remote)
         rib = Rib(network, node, store=config.routes.name)

@@ -15,7 +15,15 @@ from typing import Any
 
 import attrs
 
-from .jsonform import network_from_json, network_to_json, route_from_json, route_to_json
+from .contracts import Settings
+from .jsonform import (
+    network_from_json,
+    network_to_json,
+    route_from_json,
+    route_to_json,
+    settings_from_json,
+    settings_to_json,
+)
 from .model import NetworkConfig, Prefix, Route
 
 VERSION = 1
@@ -29,11 +37,13 @@ class Remembered:
         network: what all hosts agree on; None: not known yet.
         subnets: what this node had leased.
         routes: every route that was believed.
+        settings: what the lease store said to all hosts; None: it is one that says nothing.
     """
 
     network: NetworkConfig | None = None
     subnets: tuple[Prefix, ...] = ()
     routes: tuple[Route, ...] = ()
+    settings: Settings | None = None
 
 
 def save(path: Path, remembered: Remembered) -> None:
@@ -82,6 +92,7 @@ def _to_json(remembered: Remembered) -> dict[str, Any]:
         "network": network_to_json(remembered.network) if remembered.network else None,
         "subnets": [str(subnet) for subnet in remembered.subnets],
         "routes": [route_to_json(route) for route in remembered.routes],
+        "settings": settings_to_json(remembered.settings) if remembered.settings else None,
     }
 
 
@@ -90,4 +101,5 @@ def _from_json(document: dict[str, Any]) -> Remembered:
         network=network_from_json(document["network"]) if document["network"] else None,
         subnets=tuple(ip_network(subnet) for subnet in document["subnets"]),
         routes=tuple(route_from_json(route) for route in document["routes"]),
+        settings=settings_from_json(settings) if (settings := document.get("settings")) else None,
     )

@@ -13,9 +13,10 @@ import attrs
 import pytest
 
 from containernet import errors
-from containernet.config import DEFAULT_PATH, Config, DaemonTable, NetworkTable, NodeTable, parse
+from containernet.config import DEFAULT_PATH, REMOTE, Config, DaemonTable, NetworkTable, NodeTable, parse
 from containernet.errors import ContainernetError
 from containernet_backends.bridge import Bridge
+from containernet_backends.etcd import EtcdOptions
 from containernet_backends.host_gw import HostGateway
 from containernet_backends.ipip import Ipip
 from containernet_backends.memory import MemoryOptions
@@ -30,6 +31,7 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
     "daemon": DaemonTable,
     "store.sqlite": SqliteOptions,
     "store.memory": MemoryOptions,
+    "store.etcd": EtcdOptions,
     "dataplane.bridge": Bridge,
     "dataplane.host-gw": HostGateway,
     "dataplane.vxlan": Vxlan,
@@ -55,7 +57,7 @@ def test_the_words_for_backends_are_documented_with_their_defaults() -> None:
     """Those keys choose, and are in no class of their own."""
     config = Config()
     assert documented("store") == {"leases": config.leases.name, "routes": config.routes.name}
-    assert documented("dataplane") == {"local": config.local.name, "remote": config.remote.name}
+    assert documented("dataplane") == {"local": config.local.name, "remote": REMOTE}
     assert documented("kernel") == {"backend": config.kernel.name}
 
 

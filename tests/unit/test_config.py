@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from containernet.config import Config, NodeTable, describe_node, load, parse
+from containernet.config import Choice, Config, NodeTable, describe_node, load, parse
 from containernet.errors import ConfigError
 from containernet.model import NetworkConfig, Pool
 from containernet.testing import FakeKernel
@@ -28,8 +28,9 @@ def test_an_empty_file_is_a_config() -> None:
     config = parse({})
     assert config == Config()
     assert config.network is None
-    names = (config.leases, config.routes, config.local, config.remote, config.kernel)
-    assert [choice.name for choice in names] == ["sqlite", "sqlite", "bridge", "vxlan", "netlink"]
+    assert config.remote is None, "it is the store's to say, and in the end vxlan"
+    names = (config.leases, config.routes, config.local, config.kernel)
+    assert [choice.name for choice in names] == ["sqlite", "sqlite", "bridge", "netlink"]
     assert [str(path) for path in (config.socket, config.addresses, config.view)] == [
         "/run/containernet/containernet.sock",
         "/var/lib/containernet/addresses.db",
@@ -76,7 +77,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         )
     )
     assert (config.leases.name, config.leases.options) == ("etcd", {"anything": [1, 2]})
-    assert config.remote.options == {"direct": True}
+    assert config.remote == Choice(name="ipip", options={"direct": True})
     assert config.daemon.lease_ttl == 60
 
 

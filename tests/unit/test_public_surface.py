@@ -33,6 +33,7 @@ NAMES = [
     *("Announced", "Event", "Quarantined", "Snapshot", "Withdrawn"),
     *("ConfiguresNetwork", "Dataplane", "EndpointItems", "EntersNamespaces", "Failure", "Kernel", "LeaseStore"),
     *("LocalDelivery", "ReadsSysctls", "Reserves", "RouteStore", "Subscription", "Underlay", "UnderlayLink"),
+    *("KeepsSettings", "Recognises", "Settings"),
     *("choose_subnet", "choose_subnets", "claim_subnet"),
     *("AddressBook", "bridge_address"),
     *("Change", "Known", "Rib"),
@@ -43,8 +44,8 @@ NAMES = [
     *("Installed", "installed", "kernel", "lease_store", "local_dataplane", "remote_dataplane", "route_store"),
     *("AddressesExhausted", "AlreadyRunning", "ConfigError", "ContainernetError", "DaemonUnavailable"),
     *("ExhaustedError", "KernelError", "LeaseLost", "LeaseTaken", "MissingPackage", "PermissionRefused"),
-    *("RouteRefused", "StateCorrupt", "StateUnavailable", "StoreCorrupt", "StoreError", "StoreUnavailable"),
-    *("SubnetsExhausted", "UnknownBackend"),
+    *("RouteRefused", "StateCorrupt", "StateUnavailable", "StoreCorrupt", "StoreError", "StoreRefused"),
+    *("StoreUnavailable", "SubnetsExhausted", "UnknownBackend"),
 ]
 ALIASES = {"Address", "Prefix", "Interface", "Item", "Key", "Event", "Operation", "__version__"}
 

@@ -1,0 +1,306 @@
+"""The leases: one record per host, and one etcd lease that it hangs on.
+
+A claim lists, decides, and writes on condition that no record was created since the list. The condition is on
+the whole range of records, so that no two leases ever overlap, whatever their lengths; renewals and
+announcements of others, which create nothing, do not disturb it. Who loses gets what was created since along
+with the refusal, and decides again without another list.
+
+The id of the etcd lease is the revision of ours, new with every claim. KeepAlive extends it and writes
+nothing, so that a cluster at rest is at rest; that the record still hangs on it is asked at each renewal. A
+key without a lease is a reservation, and has no end.
+
+Every write may be made twice, because an answer can be lost: what is found hanging on this very lease is
+done.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+
+from containernet.errors import LeaseTaken
+from containernet.model import Address, Lease, Prefix
+
+from ..leasing import check_claim, check_subnets, check_ttl, lost, taken
+from . import records, requests
+from .client import Client
+from .records import BadRecord, Record
+from .view import Keys, text
+
+# A lost round means that somebody else has created a record.
+ROUNDS = 1000
+
+
+class Listing:
+    """The records as etcd held them at `revision`, and what they mean."""
+
+    def __init__(self, told: Iterable[Any], revision: int, read: Callable[[Any], Lease | None]) -> None:
+        self.revision = revision
+        self._read = read
+        self._held: dict[bytes, tuple[Any, Lease]] = {}
+        self.update(told)
+
+    def update(self, told: Iterable[Any]) -> None:
+        """Take note of records that were made or written since."""
+        for kv in told:
+            if (lease := self._read(kv)) is not None:
+                self._held[kv.key] = (kv, lease)
+
+    def forget(self, key: bytes) -> None:
+        """Take note that a record is gone."""
+        self._held.pop(key, None)
+
+    def leases(self) -> list[Lease]:
+        """Return every lease and reservation."""
+        return [lease for _, lease in self._held.values()]
+
+    def of(self, node: str) -> list[Any]:
+        """Return the records of a node."""
+        return [kv for kv, lease in self._held.values() if node and lease.node == node]
+
+    def in_the_way(self, subnets: Iterable[Prefix], node: str) -> Lease | None:
+        """Return a lease or reservation, of anybody but `node`, that overlaps one of `subnets`."""
+        subnets = tuple(subnets)
+        others = (lease for _, lease in self._held.values() if not node or lease.node != node)
+        return next((lease for lease in others if lease.overlaps(subnets)), None)
+
+
+class Ledger:
+    """Who owns which subnets; for any number of threads.
+
+    Args:
+        client: the cluster.
+        keys: where the records are.
+        put_again: seconds after which a renewal puts the record again; 0: never.
+    """
+
+    def __init__(self, client: Client, keys: Keys, *, put_again: float) -> None:
+        self._client = client
+        self._keys = keys
+        self._put_again = put_again
+        self._names: dict[str, str] = {}  # nodes by address, whose records may bear no name
+        self._own: dict[str, bytes] = {}  # by node, the record that it was last seen to hold
+        self._last_put: dict[bytes, float] = {}
+        self._listing: Listing | None = None  # what `leases` showed, for the claim that follows
+        self._lock = threading.Lock()
+
+    def recognise(self, node: str, addresses: Iterable[Address]) -> None:
+        """Take a record that bears one of `addresses` and no name for one of `node`."""
+        self._names.update((str(address), node) for address in addresses)
+
+    def leases(self) -> list[Lease]:
+        """Return all leases and reservations."""
+        listing = self.listed()
+        with self._lock:
+            self._listing = listing
+        return listing.leases()
+
+    def claim(self, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease:
+        """Take `subnets` for `node`; see LeaseStore."""
+        check_claim(subnets, node, ttl)
+        return self._enter(Record(subnets=subnets, node=node, next_hops=self._addresses(node)), ttl)
+
+    def reserve(self, subnets: tuple[Prefix, ...]) -> Lease:
+        """Set `subnets` aside; see Reserves."""
+        check_subnets(subnets)
+        return self._enter(Record(subnets=subnets), None)
+
+    def renew(self, lease: Lease, ttl: float) -> Lease:
+        """Extend `lease`; see LeaseStore."""
+        check_ttl(ttl)
+        key, lease_id = self.key(lease.subnets), _lease_id(lease)
+        granted = self._client.keep_alive(lease_id) if lease_id else 0
+        if lease_id and not granted:
+            raise lost(lease)
+        now = time.monotonic()
+        due = self._put_again and now - self._last_put.get(key, -math.inf) >= self._put_again
+        if not self._client.txn(
+            [_stands(key, lease)], [requests.put_again(key)] if lease_id and due else []
+        ).succeeded:
+            if lease_id:
+                self._client.revoke(lease_id)  # nothing of a lost lease may go on to be told
+            raise lost(lease)
+        if due:
+            self._last_put[key] = now
+        if lease.node:
+            self._own[lease.node] = key
+        if lease_id and granted != _seconds(ttl):
+            return self._hang_on_another(lease, key, ttl)
+        return attrs.evolve(lease, expires=float(granted) if lease_id else None)
+
+    def release(self, lease: Lease) -> None:
+        """Give `lease` back, with every route that hangs on it; see LeaseStore."""
+        key = self.key(lease.subnets)
+        if not self._client.txn([_stands(key, lease)], [requests.delete(key)]).succeeded:
+            raise lost(lease)
+        if lease_id := _lease_id(lease):
+            self._client.revoke(lease_id)
+
+    def key(self, subnets: tuple[Prefix, ...]) -> bytes:
+        """Return the key of the record of those subnets."""
+        return self._keys.subnets + records.key_of(subnets).encode()
+
+    def listed(self) -> Listing:
+        """Return every record that there is now."""
+        told = self._client.range(self._keys.subnets, self._keys.subnets_end)
+        return Listing(told.kvs, told.header.revision, self._lease)
+
+    def own(self, node: str) -> Any:
+        """Return the record that `node` holds, as etcd shows it now; None: it holds none."""
+        key = self._own.get(node)
+        if key is not None:
+            kv = self._client.get(key)
+            if kv is not None and self.node(kv) == node:
+                return kv
+        found = next(iter(self.listed().of(node)), None)
+        if found is not None:
+            self._own[node] = found.key
+        return found
+
+    def node(self, kv: Any) -> str:
+        """Return whose record that is: by name, by an address that we know, or by its address; or empty."""
+        record = self.record(kv)
+        if record is None:
+            return ""
+        if record.node:
+            return record.node
+        known = (self._names[str(hop)] for hop in record.next_hops if str(hop) in self._names)
+        return next(known, record.owner if kv.lease else "")
+
+    def record(self, kv: Any) -> Record | None:
+        """Return what a record says; None: it cannot be read."""
+        try:
+            return records.decode(text(kv.key, self._keys.subnets), kv.value)
+        except BadRecord:
+            return None
+
+    def _enter(self, record: Record, ttl: float | None) -> Lease:
+        """Write a new record, on a lease of its own if it is to have an end."""
+        with self._lock:
+            listing, self._listing = self._listing, None
+        fresh = listing is None
+        listing = listing or self.listed()
+        lease_id = 0
+        for _ in range(ROUNDS):
+            standing = listing.in_the_way(record.subnets, record.node)
+            if standing is not None and fresh:
+                if lease_id:
+                    self._client.revoke(lease_id)
+                raise taken(record.subnets, standing)
+            if standing is not None:  # it was in the way when somebody looked; perhaps it is gone
+                listing, fresh = self.listed(), True
+                continue
+            if ttl is not None and not lease_id:
+                lease_id = self._client.grant(_seconds(ttl))
+            if (entered := self._create(listing, record, lease_id)) is not None:
+                return attrs.evolve(entered, expires=ttl)
+            fresh = True
+        raise LeaseTaken(f"{record.subnets}: others were quicker {ROUNDS} times in a row; try again")
+
+    def _create(self, listing: Listing, record: Record, lease_id: int) -> Lease | None:
+        """Write the record in place of the node's own, if nothing was created since the list.
+
+        Returns:
+            The lease; None: something was created, and `listing` shows it now.
+        """
+        key, own = self.key(record.subnets), listing.of(record.node)
+        standing = next((kv for kv in own if kv.key == key), None)
+        if standing is not None and (known := self.record(standing)) is not None:
+            record = attrs.evolve(known, node=record.node)
+        everything = (self._keys.subnets, self._keys.subnets_end)
+        answer = self._client.txn(
+            [
+                requests.nothing_created(*everything, listing.revision),
+                *(requests.unchanged(kv.key, kv.mod_revision) for kv in own),
+            ],
+            [
+                requests.put(key, records.encode(record), lease_id),
+                *(requests.delete(kv.key) for kv in own if kv.key != key),
+            ],
+            [requests.created_since(*everything, listing.revision), *(requests.get(kv.key) for kv in own)],
+        )
+        revision = answer.header.revision
+        if not answer.succeeded:
+            self._take_note(listing, own, answer)
+            mine = next((kv for kv in listing.of(record.node) if kv.key == key and kv.lease == lease_id), None)
+            if mine is None or not lease_id:
+                return None
+            revision = mine.mod_revision  # an earlier try of this very request was carried out
+        self._settle(own, key, lease_id)
+        if record.node:
+            self._own[record.node] = key
+            self._last_put[key] = time.monotonic()
+        return Lease(
+            subnets=record.subnets, node=record.node, expires=None, revision=_revision(lease_id, revision)
+        )
+
+    def _take_note(self, listing: Listing, own: Sequence[Any], answer: Any) -> None:
+        created, *standing = (response.response_range.kvs for response in answer.responses)
+        for kv in own:
+            listing.forget(kv.key)
+        for told in (*standing, created):
+            listing.update(told)
+        listing.revision = answer.header.revision
+
+    def _settle(self, own: Sequence[Any], key: bytes, lease_id: int) -> None:
+        """End the etcd leases that the node's records hung on; routes of subnets that stay move over."""
+        for kv in own:
+            if kv.lease and kv.lease != lease_id:
+                if kv.key == key:
+                    self._move(kv.lease, lease_id)
+                self._client.revoke(kv.lease)
+
+    def _move(self, old: int, new: int) -> None:
+        """Hang every key of an etcd lease on another."""
+        for key in self._client.hanging(old):
+            self._client.txn([requests.hangs_on(key, old)], [requests.hang(key, new)])
+
+    def _hang_on_another(self, lease: Lease, key: bytes, ttl: float) -> Lease:
+        """Give a record an etcd lease of another duration, which etcd cannot change."""
+        old, new = _lease_id(lease), self._client.grant(_seconds(ttl))
+        if not self._client.txn([_stands(key, lease)], [requests.hang(key, new)]).succeeded:
+            self._client.revoke(new)
+            raise lost(lease)
+        self._move(old, new)
+        self._client.revoke(old)
+        return attrs.evolve(lease, revision=_revision(new, 0), expires=ttl)
+
+    def _addresses(self, node: str) -> tuple[Address, ...]:
+        return tuple(ip_address(text) for text, name in self._names.items() if name == node)
+
+    def _lease(self, kv: Any) -> Lease | None:
+        """Return what a record means; None: its key names no subnets."""
+        try:
+            subnets = records.subnets_of(text(kv.key, self._keys.subnets))
+        except BadRecord:
+            return None
+        node = self.node(kv) or ("?" if kv.lease else "")
+        expires = math.inf if kv.lease else None
+        return Lease(subnets=subnets, node=node, expires=expires, revision=_revision(kv.lease, kv.mod_revision))
+
+
+def _revision(lease_id: int, mod_revision: int) -> str:
+    return f"{lease_id:016x}" if lease_id else f"r{mod_revision}"
+
+
+def _lease_id(lease: Lease) -> int:
+    """Return the id of the etcd lease; 0: it is a reservation."""
+    return 0 if lease.revision.startswith("r") else int(lease.revision, 16)
+
+
+def _stands(key: bytes, lease: Lease) -> Any:
+    """The store holds exactly that revision."""
+    lease_id = _lease_id(lease)
+    if lease_id:
+        return requests.hangs_on(key, lease_id)
+    return requests.unchanged(key, int(lease.revision.removeprefix("r")))
+
+
+def _seconds(ttl: float) -> int:
+    return max(1, math.ceil(ttl))

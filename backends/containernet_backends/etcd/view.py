@@ -1,0 +1,143 @@
+"""What a reader of the network's keys knows, and which events tell it on. Pure.
+
+Two kinds of key tell of routes. A record under `subnets` is flannel's: its subnets, and where they live. A
+key under `routes` is ours, for what no record can say; where both tell of one prefix it goes before the
+record, on every host alike. Two records of one prefix, which only somebody's hand can make, are told apart by
+their keys.
+
+A record that does not parse is set aside and removes nothing: what its key said before goes on to be true.
+When it is mended or gone a Snapshot follows, because only that takes something off the list of what is set
+aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
+from containernet.model import Prefix, Route
+
+from . import records
+
+
+class KeyValue(Protocol):
+    """A key as etcd shows it."""
+
+    key: bytes
+    value: bytes
+    mod_revision: int
+
+
+class Keys:
+    """Where the network's keys lie, under one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.config = f"{prefix}/config".encode()
+        self.subnets = f"{prefix}/subnets/".encode()
+        self.subnets_end = after(self.subnets)
+        self.routes = f"{prefix}/routes/".encode()
+
+    @property
+    def told(self) -> tuple[bytes, bytes]:
+        """One range that holds both kinds of key that tell of routes, and between them nothing of ours."""
+        return self.routes, self.subnets_end
+
+
+def after(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with `prefix`."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def text(key: bytes, under: bytes = b"") -> str:
+    """Return a key, or what of it follows `under`, as text; whatever it is, it can be printed."""
+    return key[len(under) :].decode(errors="backslashreplace")
+
+
+class View:
+    """Every route that is told, by the key that tells it.
+
+    `revision` is that of the last change that was folded in.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.revision = 0
+        self._keys = keys
+        self._told: dict[bytes, tuple[Route, ...]] = {}
+        self._by_prefix: dict[Prefix, dict[bytes, Route]] = {}
+        self._set_aside: dict[bytes, Quarantined] = {}
+
+    def load(self, listed: Iterable[KeyValue], *, revision: int) -> Snapshot:
+        """Forget everything and take what a list at `revision` shows."""
+        before, self._told, self._by_prefix, self._set_aside = self._told, {}, {}, {}
+        for each in listed:
+            routes = self._parse(each)
+            # What cannot be read now was perhaps read before.
+            self._hold(each.key, before.get(each.key, ()) if routes is None else routes)
+        self.revision = revision
+        return self.snapshot()
+
+    def put(self, changed: KeyValue) -> list[Event]:
+        """Fold a written key in."""
+        self.revision = changed.mod_revision
+        mended = self._set_aside.pop(changed.key, None)
+        routes = self._parse(changed)
+        if routes is None:
+            return [self._set_aside[changed.key]]
+        events = self._change(changed.key, routes)
+        return [self.snapshot()] if mended else events
+
+    def delete(self, key: bytes, *, revision: int) -> list[Event]:
+        """Fold a deleted key in."""
+        self.revision = revision
+        mended = self._set_aside.pop(key, None)
+        events = self._change(key, ())
+        return [self.snapshot()] if mended else events
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that is told."""
+        routes = [route for prefix in self._by_prefix if (route := self._best(prefix)) is not None]
+        return Snapshot(routes=routes, quarantined=self._set_aside.values())
+
+    def _parse(self, each: KeyValue) -> tuple[Route, ...] | None:
+        """Return what a key tells, nothing if it is none of ours; None: it was set aside."""
+        try:
+            if each.key.startswith(self._keys.routes):
+                return (records.decode_route(text(each.key, self._keys.routes), each.value),)
+            if each.key.startswith(self._keys.subnets):
+                return records.routes(records.decode(text(each.key, self._keys.subnets), each.value))
+        except records.BadRecord as error:
+            name = text(each.key)
+            self._set_aside[each.key] = Quarantined(key=name, reason=str(error))
+            return None
+        return ()
+
+    def _change(self, key: bytes, routes: tuple[Route, ...]) -> list[Event]:
+        old = self._told.get(key, ())
+        if routes == old:
+            return []
+        prefixes = dict.fromkeys(route.prefix for route in (*old, *routes))
+        before = {prefix: self._best(prefix) for prefix in prefixes}
+        self._hold(key, routes)
+        events: list[Event] = []
+        for prefix in prefixes:
+            best = self._best(prefix)
+            if best != before[prefix]:
+                events.append(Withdrawn(prefix=prefix) if best is None else Announced(route=best))
+        return events
+
+    def _hold(self, key: bytes, routes: tuple[Route, ...]) -> None:
+        for route in self._told.pop(key, ()):
+            told = self._by_prefix[route.prefix]
+            del told[key]
+            if not told:
+                del self._by_prefix[route.prefix]
+        if routes:
+            self._told[key] = routes
+        for route in routes:
+            self._by_prefix.setdefault(route.prefix, {})[key] = route
+
+    def _best(self, prefix: Prefix) -> Route | None:
+        told = self._by_prefix.get(prefix)
+        # b".../routes/..." comes before b".../subnets/...".
+        return told[min(told)] if told else None
