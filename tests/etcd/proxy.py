@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import struct
 from collections.abc import Coroutine
@@ -42,7 +43,7 @@ class Proxy:
         self._target, self._netns = target, netns
         self._delay = 0.0
         self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._requests, self._answers = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name=f"proxy {self.port}")
@@ -111,42 +112,53 @@ class Proxy:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _refuse(self) -> None:
-        if self._server:
-            self._server.close()
-            self._server = None
+        if self._accepting:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+            self._accepting = None
         await self._reset()
 
     async def _mend(self) -> None:
         self._delay = 0.0
         self._requests.set()
         self._answers.set()
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port)
+        if self._accepting is None:
+            listener = socket.create_server((LOOPBACK, self.port))
+            listener.setblocking(False)
+            self._accepting = self._loop.create_task(self._accept(listener))
 
-    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
+        # Not asyncio's own server: what that has accepted and not yet begun to serve, nobody can close.
+        with listener:
+            while True:
+                client, _ = await self._loop.sock_accept(listener)
+                connection = self._loop.create_task(self._serve(client))
+                self._connections.add(connection)
+                connection.add_done_callback(functools.partial(self._ended, client))
+
+    def _ended(self, client: socket.socket, connection: asyncio.Task[None]) -> None:
+        self._connections.discard(connection)
+        client.close()
+
+    async def _serve(self, connection: socket.socket) -> None:
         """Forward one connection to its end."""
-        task = asyncio.current_task()
-        assert task
-        self._connections.add(task)
-        to_server = None
+        client, to_client = await asyncio.open_connection(sock=connection)
+        writers = [to_client]
         try:
             await self._requests.wait()
             server, to_server = await asyncio.open_connection(sock=await self._connect())
-            directions = (
-                self._pump(client, to_server, self._requests),
-                self._pump(server, to_client, self._answers),
+            writers.append(to_server)
+            await asyncio.gather(
+                self._pump(client, to_server, self._requests), self._pump(server, to_client, self._answers)
             )
-            await asyncio.gather(*directions)
-        except OSError:  # one of them is gone, and so is the connection
-            _break(to_client)
-        except asyncio.CancelledError:  # by us; asyncio would report it
-            _break(to_client)
-            if to_server:
-                _break(to_server)
+        except (OSError, asyncio.CancelledError) as error:  # one side broke it, or we do: both shall see it
+            for writer in writers:
+                _break(writer)
+            if isinstance(error, asyncio.CancelledError):
+                raise
         finally:
-            for writer in filter(None, (to_client, to_server)):
+            for writer in writers:
                 writer.transport.abort()
-            self._connections.discard(task)
 
     async def _connect(self) -> socket.socket:
         with network(Path(self._netns)) if self._netns else contextlib.nullcontext():

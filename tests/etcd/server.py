@@ -360,6 +360,18 @@ class Cluster:
             raw.close()
         self._raws.clear()
 
+    def options(self, user: str = "") -> dict[str, object]:
+        """Return the table [store.etcd] for a user (default: root, where only certificates are let in)."""
+        options: dict[str, object] = {"endpoints": self.urls}
+        if self._authority:
+            files = self._authority.user(user or "root")
+            return {**options, "ca": str(files.ca), "cert": str(files.cert), "key": str(files.key)}
+        if user:
+            password = self._directory / f"{user}.password"
+            password.write_text(f"{user}\n")
+            options |= {"username": user, "password_file": str(password)}
+        return options
+
     def status(self, member: Member) -> Status:
         """Return what a member says of itself."""
         return self.raw(member).status()
@@ -380,6 +392,12 @@ class Cluster:
         """Return the running members that do not lead."""
         leader = self.leader()
         return [member for member in self.members if member is not leader and member.running]
+
+    def lead(self, member: Member) -> None:
+        """Let the leader hand over to a member; returns when it has."""
+        leader = self.leader()
+        if leader is not member:
+            self.raw(leader).call("Maintenance/MoveLeader", targetID=self.status(member).member)
 
     def restart(self, member: Member, *, wait: bool = True) -> None:
         """Start a member on the data that it has, after killing it if it runs.

@@ -16,6 +16,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from containernet_backends.etcd.options import EtcdOptions
+
 from .certificates import Authority
 from .proxy import Proxy
 from .raw import NOSPACE, READWRITE, Raw
@@ -27,10 +29,10 @@ MakeCluster = Callable[..., Cluster]
 SOON = 0.3  # how long a test waits for what is not to come
 
 
-def refusal(call: Callable[[], object]) -> grpc.StatusCode:
+def refusal(call: Callable[..., object], *arguments: object, **named: object) -> grpc.StatusCode:
     """Return with which status a call fails."""
     with pytest.raises(grpc.RpcError) as caught:
-        call()
+        call(*arguments, **named)
     code = caught.value.code()
     assert isinstance(code, grpc.StatusCode)
     return code
@@ -52,8 +54,7 @@ def test_every_call_of_the_handle(raw: Raw, prefix: str) -> None:
     assert raw.delete_all(prefix) == 1
     raw.compact()
     old = raw.status().revision - 1
-    read = {"key": prefix.encode(), "revision": old}
-    assert refusal(lambda: raw.call("KV/Range", **read)) is grpc.StatusCode.OUT_OF_RANGE
+    assert refusal(raw.call, "KV/Range", key=prefix.encode(), revision=old) is grpc.StatusCode.OUT_OF_RANGE
 
 
 def test_a_lease_of_one_second_ends(raw: Raw, prefix: str) -> None:
@@ -71,12 +72,12 @@ def test_users_by_certificate(secure_etcd: Cluster) -> None:
             writer.put("/by-certificate", member.name)
         with secure_etcd.client("reader", member=member) as reader:
             assert reader.get("/by-certificate") == member.name.encode()
-            assert refusal(lambda who=reader: who.put("/by-certificate")) is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[misc]
+            assert refusal(reader.put, "/by-certificate") is grpc.StatusCode.PERMISSION_DENIED
         with secure_etcd.client("stranger", member=member) as stranger:
-            assert refusal(lambda who=stranger: who.get("/by-certificate")) is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[misc]
+            assert refusal(stranger.get, "/by-certificate") is grpc.StatusCode.PERMISSION_DENIED
     with secure_etcd.client("confined") as confined:
         confined.put("/confined/x")
-        assert refusal(lambda: confined.put("/x")) is grpc.StatusCode.PERMISSION_DENIED
+        assert refusal(confined.put, "/x") is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_no_certificate_no_service(secure_etcd: Cluster, authority: Authority, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_token_ends(make_cluster: MakeCluster, authority: Authority) -> None:
     with cluster.client("node") as node:
         node.put("/x")
         wait_until(lambda: not works(lambda: node.put("/x")), what="the token ends", patience=5)
-        assert refusal(lambda: node.put("/x")) is grpc.StatusCode.UNAUTHENTICATED
+        assert refusal(node.put, "/x") is grpc.StatusCode.UNAUTHENTICATED
         with cluster.client("node") as again:
             again.put("/x")
 
@@ -153,11 +154,12 @@ def test_of_three_another_leads(make_cluster: MakeCluster) -> None:
     cluster.replace(first)
     assert cluster.status(first).member != known
     assert cluster.raw(first).get("/x") == b"1"
-    cluster.leader(patience=10)
+    cluster.lead(first)
+    assert cluster.leader(patience=10) is first
 
 
 def test_a_member_cut_off_loses_its_leader(make_cluster: MakeCluster) -> None:
-    """Alone, a leader leads no more, and answers its clients what it knows; the others go on; all agree later."""
+    """Alone, a leader leads no more, but tells what it knows; the others go on; later all agree."""
     cluster = make_cluster(3, apart=True)
     alone = cluster.leader()
     others = [member for member in cluster.members if member is not alone]
@@ -169,7 +171,7 @@ def test_a_member_cut_off_loses_its_leader(make_cluster: MakeCluster) -> None:
         stale = {"key": b"/x", "serializable": True}
         assert not client.call("KV/Range", **stale).kvs
         client.timeout = SOON
-        assert refusal(lambda: client.get("/x")) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.get, "/x") is grpc.StatusCode.DEADLINE_EXCEEDED
     cluster.rejoin(alone)
     cluster.leader(patience=20)
     assert cluster.raw(alone).get("/x") == b"1"
@@ -182,7 +184,7 @@ def test_a_full_store_refuses_and_is_emptied(make_cluster: MakeCluster) -> None:
     assert raw.alarms() == set()
     assert raw.fill("/full/") > 1
     assert raw.alarms() == {NOSPACE}
-    assert refusal(lambda: raw.put("/x")) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refusal(raw.put, "/x") is grpc.StatusCode.RESOURCE_EXHAUSTED
     raw.make_room("/full/")
     assert raw.alarms() == set()
     raw.put("/x")
@@ -211,7 +213,7 @@ def test_a_proxied_member(make_cluster: MakeCluster) -> None:
         client.timeout = SOON
 
         member.proxy.cut(answers=False)
-        assert refusal(lambda: client.put("/x", "unheard")) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.put, "/x", "unheard") is grpc.StatusCode.DEADLINE_EXCEEDED
         assert cluster.raw().get("/x") == b"1"
         client.timeout = 10
         member.proxy.reset()  # or what was held would be heard now
@@ -220,7 +222,7 @@ def test_a_proxied_member(make_cluster: MakeCluster) -> None:
 
         client.timeout = SOON
         member.proxy.cut(requests=False)
-        assert refusal(lambda: client.put("/x", "unconfirmed")) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.put, "/x", "unconfirmed") is grpc.StatusCode.DEADLINE_EXCEEDED
         assert cluster.raw().get("/x") == b"unconfirmed"
         member.proxy.mend()
         client.timeout = 10
@@ -234,7 +236,7 @@ def test_a_proxied_member(make_cluster: MakeCluster) -> None:
 
         member.proxy.refuse()
         client.timeout = SOON
-        assert refusal(lambda: client.put("/x", "refused")) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.put, "/x", "refused") is grpc.StatusCode.DEADLINE_EXCEEDED
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", member.proxy.port), timeout=1)
         member.proxy.mend()
@@ -284,8 +286,14 @@ def test_servers_end_with_a_killed_run() -> None:
         "input()\n"
     )
     path = os.pathsep.join(each for each in sys.path if each)
-    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": {**os.environ, "PYTHONPATH": path}}
-    with subprocess.Popen([sys.executable, "-c", program], text=True, **words) as run:  # type: ignore[call-overload]
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout
         pid, directory = run.stdout.readline().split()
         process = os.pidfd_open(int(pid))
         try:
@@ -294,6 +302,17 @@ def test_servers_end_with_a_killed_run() -> None:
         finally:
             os.close(process)
             shutil.rmtree(directory)
+
+
+def test_the_options_of_a_store(secure_etcd: Cluster, make_cluster: MakeCluster) -> None:
+    """What a cluster says of itself is what the table [store.etcd] takes."""
+    options = EtcdOptions.read(secure_etcd.options("writer"))
+    assert [str(member) for member in options.members] == secure_etcd.urls
+    assert all(options.files())
+    plain = make_cluster()
+    assert EtcdOptions.read(plain.options()).endpoints == plain.urls
+    plain.enable_auth({"node": []})
+    assert EtcdOptions.read(plain.options("node")).password() == "node"
 
 
 def works(call: Callable[[], object]) -> bool:
