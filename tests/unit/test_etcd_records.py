@@ -209,7 +209,6 @@ GOOD = b'{"PublicIP":"192.168.64.3","BackendType":"vxlan","BackendData":{"VNI":1
         (b'{"VNI":1e999}', "beyond"),
         (b'{"VNI":' + b"1" * 5000 + b"}", "digits"),
         (b'{"x":' + b"[" * 20000 + b"]" * 20000 + b"}", "nested too deeply"),
-        (b'{"x":' + b'{"x":' * 9000 + b"1" + b"}" * 9001, "nested too deeply"),
         (b'{"x":"' + b"x" * 70000 + b'"}', "at most 65536"),
         (b'{"PublicIP":"fd00::1"}', "PublicIP 'fd00::1', expected an IPv4"),
         (b'{"PublicIP":""}', "expected an IPv4"),
