@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 from hypothesis import given, strategies as st
 
+from containernet.contracts import Settings
 from containernet.errors import ConfigError
 from containernet.model import Address, NetworkConfig, Pool, Prefix, Route, Scalar, Tunnel, contains
 from containernet_backends.etcd import gojson, network, records
@@ -203,7 +204,7 @@ def reads(key: str, value: bytes) -> None:
     readers: list[tuple[type[Exception], Callable[[], object]]] = [
         (BadRecord, lambda: records.encode(attrs.evolve(records.decode(key, value), type=""))),
         (BadRecord, lambda: records.encode_route(records.decode_route(key, value))),
-        (ConfigError, lambda: network.encode(network.decode(value).network, dataplane=None)),
+        (ConfigError, lambda: network.encode(Settings(network=network.decode(value).network))),
     ]
     for error, read in readers:
         reason = refusal(error, read)
@@ -283,8 +284,8 @@ networks = families.flatmap(
         lambda *found: NetworkConfig(pools=found), *[pools(version) for version in versions]
     )
 )
-dataplanes: st.SearchStrategy[tuple[str, Mapping[str, Scalar]] | None] = st.one_of(
-    st.none(),
+dataplanes: st.SearchStrategy[tuple[str, Mapping[str, Scalar]]] = st.one_of(
+    st.just(("", {})),
     st.just(("host-gw", {})),
     st.tuples(st.just("ipip"), st.fixed_dictionaries({}, optional={"direct": st.booleans()})),
     st.tuples(
@@ -294,7 +295,6 @@ dataplanes: st.SearchStrategy[tuple[str, Mapping[str, Scalar]] | None] = st.one_
             optional={
                 "vni": st.integers(1, 2**24 - 1),
                 "port": st.integers(1, 65535),
-                "mtu": st.integers(1280, 9000),
                 "direct": st.booleans(),
             },
         ),
@@ -311,20 +311,20 @@ def can_read(pool: Pool) -> bool:
     )
 
 
-@given(networks, dataplanes)
+@given(networks, dataplanes, st.integers(0, 9000))
 def test_a_network_comes_back_where_flannel_can_read_it(
-    configured: NetworkConfig, dataplane: tuple[str, Mapping[str, Scalar]] | None
+    configured: NetworkConfig, dataplane: tuple[str, Mapping[str, Scalar]], mtu: int
 ) -> None:
     """And where it could not, nothing is written: every flannel host would stop at its next start."""
+    name, options = dataplane
+    settings = Settings(network=configured, dataplane=name, options=options, mtu=mtu if name == "vxlan" else 0)
     if not all(map(can_read, configured.pools)):
         with suppress(ConfigError):
-            raise AssertionError(network.encode(configured, dataplane=dataplane))
+            raise AssertionError(network.encode(settings))
         return
-    stored = network.decode(network.encode(configured, dataplane=dataplane))
-    assert stored.network == configured
-    if dataplane is not None:
-        name, options = stored.dataplane()
-        assert (name, exactly(sorted(options.items()))) == (dataplane[0], exactly(sorted(dataplane[1].items())))
+    stored = network.decode(network.encode(settings))
+    assert stored == settings
+    assert exactly(sorted(stored.options.items())) == exactly(sorted(options.items()))
 
 
 @given(families.flatmap(lambda versions: st.tuples(*map(prefixes, versions))))

@@ -98,7 +98,7 @@ class Announcements:
 
     def _say(self, standing: Standing, route: Route) -> list[Any]:
         if standing.record is not None and route.prefix in standing.record.subnets:
-            return self._say_own(standing, {**standing.told(route.node), route.prefix: route})
+            return self._say_own(standing, route.node, {**standing.told(route.node), route.prefix: route})
         return self._say_beside(standing, route)
 
     def _unsay(self, standing: Standing, route: Route) -> list[Any]:
@@ -110,24 +110,25 @@ class Announcements:
         told = standing.told(route.node)
         if told.pop(route.prefix, None) is None:
             return gone
-        return [*self._say_own(standing, told), *gone]
+        return [*self._say_own(standing, route.node, told), *gone]
 
-    def _say_own(self, standing: Standing, told: Mapping[Prefix, Route]) -> list[Any]:
+    def _say_own(self, standing: Standing, node: str, told: Mapping[Prefix, Route]) -> list[Any]:
         """Say of the record's subnets what `told` says: in the record if that can say it all, else beside it.
 
         What is said goes before what is unsaid: who hears it in this order never hears of less than there is.
         """
         assert standing.record is not None
-        whole = records.telling(standing.record, told)
+        record = attrs.evolve(standing.record, node=node)  # one that flannel wrote bears no name
+        whole = records.telling(record, told)
         writes, gone = [], []
         for subnet in standing.record.subnets:
             if whole is None and subnet in told:
                 writes += self._say_beside(standing, told[subnet])
             elif standing.beside[subnet] is not None:
                 gone.append(requests.delete(self._key(subnet)))
-        record = whole or records.silent(standing.record)
-        if record != standing.record:
-            writes.append(requests.put(standing.own.key, records.encode(record), standing.own.lease))
+        value = records.encode(whole or records.silent(record))
+        if value != standing.own.value:
+            writes.append(requests.put(standing.own.key, value, standing.own.lease))
         return [*writes, *gone]
 
     def _say_beside(self, standing: Standing, route: Route) -> list[Any]:

@@ -19,7 +19,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -85,6 +84,7 @@ class Ledger:
         self._keys = keys
         self._put_again = put_again
         self._names: dict[str, str] = {}  # nodes by address, whose records may bear no name
+        self._addresses: dict[str, tuple[Address, ...]] = {}  # the other way round, the first of each family
         self._own: dict[str, bytes] = {}  # by node, the record that it was last seen to hold
         self._last_put: dict[bytes, float] = {}
         self._listing: Listing | None = None  # what `leases` showed, for the claim that follows
@@ -92,7 +92,9 @@ class Ledger:
 
     def recognise(self, node: str, addresses: Iterable[Address]) -> None:
         """Take a record that bears one of `addresses` and no name for one of `node`."""
+        addresses = tuple(addresses)
         self._names.update((str(address), node) for address in addresses)
+        self._addresses[node] = tuple({each.version: each for each in reversed(addresses)}.values())
 
     def leases(self) -> list[Lease]:
         """Return all leases and reservations."""
@@ -104,7 +106,7 @@ class Ledger:
     def claim(self, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease:
         """Take `subnets` for `node`; see LeaseStore."""
         check_claim(subnets, node, ttl)
-        return self._enter(Record(subnets=subnets, node=node, next_hops=self._addresses(node)), ttl)
+        return self._enter(Record(subnets=subnets, node=node, next_hops=self._addresses.get(node, ())), ttl)
 
     def reserve(self, subnets: tuple[Prefix, ...]) -> Lease:
         """Set `subnets` aside; see Reserves."""
@@ -270,9 +272,6 @@ class Ledger:
         self._move(old, new)
         self._client.revoke(old)
         return attrs.evolve(lease, revision=_revision(new, 0), expires=ttl)
-
-    def _addresses(self, node: str) -> tuple[Address, ...]:
-        return tuple(ip_address(text) for text, name in self._names.items() if name == node)
 
     def _lease(self, kv: Any) -> Lease | None:
         """Return what a record means; None: its key names no subnets."""

@@ -7,8 +7,8 @@ The rules and the defaults are those of flannel's subnet.CheckNetworkConfig and 
 is what every flannel host reads, and what flannel would refuse is not written. `Reserved`, a list of prefixes
 that no node may lease, is ours; flannel ignores it.
 
-The pools and the dataplane are two questions. A backend that we do not have is no reason not to lease, so it is
-an error only where the dataplane is asked for.
+A backend that is none of flannel's three is taken by its name, with its options as they are: it may be the
+dataplane of a plugin. No backend at all is `udp` to flannel; to us it says that each host's own file tells.
 
 Pure: no etcd, no clock.
 """
@@ -19,8 +19,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, TypeVar
 
-import attrs
-
+from containernet.contracts import Settings
 from containernet.errors import ConfigError
 from containernet.model import Address, NetworkConfig, Pool, Prefix
 
@@ -33,18 +32,18 @@ LIMIT = 1 << 20
 _USUAL_LENGTH = {4: 24, 6: 64}
 _FIELDS = ("Network", "SubnetLen", "SubnetMin", "SubnetMax")
 
-# flannel's options by backend, with ours and their type. Port and MTU: 0 is as good as absent.
+# flannel's options by backend, with ours and their type. Port 0 is as good as absent.
 _OPTIONS: dict[str, dict[str, tuple[str, type]]] = {
     "vxlan": {
         "VNI": ("vni", int),
         "Port": ("port", int),
-        "MTU": ("mtu", int),
         "DirectRouting": ("direct", bool),
     },
     "ipip": {"DirectRouting": ("direct", bool)},
     "host-gw": {},
 }
-_ZERO_IS_NONE = {"Port", "MTU"}
+_ZERO_IS_NONE = {"Port"}
+_HAS_MTU = {"vxlan"}
 _CANNOT = {
     "GBP": "this host's vxlan has no group policy",
     "Learning": "this host's vxlan is told every peer and learns none",
@@ -55,37 +54,12 @@ _WORDS = {bool: "true or false", int: "a whole number", str: "text", list: "a li
 _Value = TypeVar("_Value")
 
 
-@attrs.frozen(kw_only=True)
-class StoredNetwork:
-    """What all hosts agree on.
-
-    Args:
-        dataplane_name, dataplane_options: how they reach each other, in our words; no name where `refusal` says
-            why not.
-        refusal: why no dataplane of ours does what is asked for; empty where one does.
-    """
-
-    network: NetworkConfig
-    dataplane_name: str | None = None
-    dataplane_options: Mapping[str, object] = attrs.field(factory=dict)
-    refusal: str = ""
-
-    def dataplane(self) -> tuple[str, Mapping[str, object]]:
-        """Return the dataplane's name and its options.
-
-        Raises:
-            ConfigError: we have none that does what is asked for.
-        """
-        if self.dataplane_name is None:
-            raise ConfigError(self.refusal)
-        return self.dataplane_name, self.dataplane_options
-
-
-def decode(text: bytes) -> StoredNetwork:
+def decode(text: bytes) -> Settings:
     """Return what flannel's config says.
 
     Raises:
-        ConfigError: flannel could not read it either, or no address family is on, or `Reserved` is not ours.
+        ConfigError: flannel could not read it either, no address family is on, `Reserved` is not ours, or the
+            backend is asked for what ours cannot do.
     """
     try:
         document = gojson.read(text, limit=LIMIT)
@@ -98,22 +72,17 @@ def decode(text: bytes) -> StoredNetwork:
         raise ConfigError("EnableIPv4 and EnableIPv6 are both false, so the network has no pool")
     reserved = [_reserved(each, versions) for each in _value(fields, "Reserved", list, default=[])]
     network = NetworkConfig(pools=tuple(_pool(fields, version, reserved) for version in versions))
-    try:
-        name, options = _dataplane(fields.get("Backend"))
-    except ConfigError as error:
-        return StoredNetwork(network=network, refusal=str(error))
-    return StoredNetwork(network=network, dataplane_name=name, dataplane_options=options)
+    name, options, mtu = _dataplane(fields.get("Backend"))
+    return Settings(network=network, dataplane=name, options=options, mtu=mtu)
 
 
-def encode(network: NetworkConfig, *, dataplane: tuple[str, Mapping[str, object]] | None) -> bytes:
-    """Return flannel's config for `network`, whose hosts use `dataplane`; `decode` is the inverse.
-
-    Args:
-        dataplane: its name and its options; None: left out, which flannel takes for its `udp`.
+def encode(settings: Settings) -> bytes:
+    """Return flannel's config for `settings`; `decode` is the inverse.
 
     Raises:
-        ConfigError: flannel could not read it, or would read something else, or has no such backend.
+        ConfigError: flannel could not read it, or would read something else.
     """
+    network = settings.network
     document: dict[str, Any] = {f"EnableIPv{version}": bool(network.pool(version)) for version in (4, 6)}
     for pool in network.pools:
         bounds = [str(bound.network_address) for bound in (pool.first, pool.last)]
@@ -121,8 +90,8 @@ def encode(network: NetworkConfig, *, dataplane: tuple[str, Mapping[str, object]
         document |= {_key(name, pool.version): value for name, value in zip(_FIELDS, values, strict=True)}
     if reserved := [str(prefix) for pool in network.pools for prefix in pool.reserved]:
         document["Reserved"] = reserved
-    if dataplane is not None:
-        document["Backend"] = _backend(*dataplane)
+    if settings.dataplane:
+        document["Backend"] = _backend(settings)
     try:
         text = gojson.write(document)
     except ValueError as error:
@@ -241,18 +210,17 @@ def _without_zone(text: str) -> str:
     return text
 
 
-def _dataplane(backend: object) -> tuple[str, dict[str, object]]:
-    """Return name and options of the dataplane of ours that does what flannel's `Backend` asks for."""
+def _dataplane(backend: object) -> tuple[str, dict[str, object], int]:
+    """Return name and options of the dataplane that does what `Backend` asks for, and the underlay's MTU."""
     if backend is None:
-        raise ConfigError('Backend is missing, which is "udp" to flannel; we have vxlan, ipip and host-gw')
+        return "", {}, 0
     fields = _typed("Backend", backend, dict)
-    kind = _value(gojson.members(fields, ["Type"]), "Type", str, default="")
-    name = kind.lower()
+    name = _value(gojson.members(fields, ["Type"]), "Type", str, default="").lower()
+    if not name:
+        raise ConfigError("Backend has no Type: expected vxlan, ipip or host-gw")
     if name not in _OPTIONS:
-        raise ConfigError(
-            f"Backend Type = {short(kind)}: no dataplane of ours; we have vxlan, ipip and host-gw"
-        )
-    found = gojson.members(fields, [*_OPTIONS[name], *_CANNOT])
+        return name, {key: value for key, value in fields.items() if key.casefold() != "type"}, 0
+    found = gojson.members(fields, [*_OPTIONS[name], *_CANNOT, "MTU"])
     options: dict[str, object] = {}
     for key, (option, expected) in _OPTIONS[name].items():
         if key in found and (_typed(f"Backend {key}", found[key], expected) or key not in _ZERO_IS_NONE):
@@ -260,17 +228,20 @@ def _dataplane(backend: object) -> tuple[str, dict[str, object]]:
     for key, reason in _CANNOT.items():
         if name == "vxlan" and found.get(key, False) is not False:
             raise ConfigError(f"Backend {key} = {short(found[key])}: {reason}; leave it out")
-    return name, options
+    return name, options, _typed("Backend MTU", found.get("MTU", 0), int) if name in _HAS_MTU else 0
 
 
-def _backend(name: str, options: Mapping[str, object]) -> dict[str, object]:
-    if name not in _OPTIONS:
-        raise ConfigError(f"dataplane {name!r}: flannel has no such backend; it has {', '.join(_OPTIONS)}")
-    keys = {option: (key, kind) for key, (option, kind) in _OPTIONS[name].items()}
+def _backend(settings: Settings) -> dict[str, object]:
+    name = settings.dataplane
     backend: dict[str, object] = {"Type": name}
-    for option, value in options.items():
+    if name not in _OPTIONS:
+        return backend | dict(settings.options)
+    keys = {option: (key, kind) for key, (option, kind) in _OPTIONS[name].items()}
+    for option, value in settings.options.items():
         if option not in keys:
             raise ConfigError(f"[dataplane.{name}] {option} = {short(value)}: flannel has no word for it")
         key, kind = keys[option]
         backend[key] = _typed(f"[dataplane.{name}] {option}", value, kind)
-    return backend
+    if settings.mtu and name not in _HAS_MTU:
+        raise ConfigError(f"MTU {settings.mtu}: flannel's {name} has no word for it")
+    return backend | ({"MTU": settings.mtu} if settings.mtu else {})

@@ -43,19 +43,19 @@ class EtcdStore:
 
     def network(self) -> NetworkConfig | None:
         """Return the network that flannel's config describes, or None."""
-        told = self._client.get(self._keys.config)
-        return networks.decode(told.value).network if told is not None else None
+        settings = self.settings()
+        return settings.network if settings is not None else None
 
     def settings(self) -> Settings | None:
         """Return what flannel's config says to all hosts, or None."""
         told = self._client.get(self._keys.config)
-        return networks.settings(told.value) if told is not None else None
+        return networks.decode(told.value) if told is not None else None
 
     def keep(self, settings: Settings, *, over: Settings | None) -> Settings:
         """Store `settings` if `over` is what is stored; return what stands then."""
         there = self._client.get(self._keys.config)
-        if (networks.settings(there.value) if there is not None else None) == over:
-            value = networks.encode_settings(settings)
+        if (networks.decode(there.value) if there is not None else None) == over:
+            value = networks.encode(settings)
             seen = requests.unchanged(self._keys.config, there.mod_revision if there is not None else 0)
             if self._client.txn([seen], [requests.put(self._keys.config, value)]).succeeded:
                 return settings
