@@ -5,7 +5,9 @@ The message classes are the backend's own; nothing else is shared with it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from threading import Event
 from typing import Any, Self
 
 import attrs
@@ -47,7 +49,8 @@ class Status:
 class Raw:
     """One channel to one member, with etcd's calls by their names. The caller closes it.
 
-    Every call waits for the member to be reachable and raises `grpc.RpcError` after `timeout` seconds.
+    Every call is tried until it is answered, even if it may have been carried out; it raises `grpc.RpcError`
+    when it is refused, or after `timeout` seconds.
 
     Args:
         url: of the member.
@@ -93,7 +96,16 @@ class Raw:
         call = self._channel.unary_unary(
             path, request_serializer=request.SerializeToString, response_deserializer=answer.FromString
         )
-        return call(request(**fields), timeout=self.timeout, metadata=self._token, wait_for_ready=True)
+        message, deadline, pause = request(**fields), time.monotonic() + self.timeout, Event()
+        while True:
+            remaining = max(0.0, deadline - time.monotonic())
+            try:
+                return call(message, timeout=remaining, metadata=self._token, wait_for_ready=True)
+            except grpc.RpcError as error:
+                # The connection broke, or there is no leader at the moment.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() >= deadline:
+                    raise
+            pause.wait(0.02)
 
     def put(self, key: str, value: str | bytes = "", *, lease: int = 0) -> int:
         """Write a key; return the revision of that."""

@@ -21,12 +21,15 @@ from containernet_backends.etcd.options import EtcdOptions
 from .certificates import Authority
 from .proxy import Proxy
 from .raw import NOSPACE, READWRITE, Raw
-from .server import Cluster, Member, wait_until
+from .server import Cluster, Member, needed, wait_until
 
 pytestmark = pytest.mark.etcd
 
 MakeCluster = Callable[..., Cluster]
 SOON = 0.3  # how long a test waits for what is not to come
+
+# Whether gRPC still waits for an answer or has noticed that there is no connection is a matter of microseconds.
+UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
 
 
 def refusal(call: Callable[..., object], *arguments: object, **named: object) -> grpc.StatusCode:
@@ -38,8 +41,9 @@ def refusal(call: Callable[..., object], *arguments: object, **named: object) ->
     return code
 
 
-def test_every_call_of_the_handle(raw: Raw, prefix: str) -> None:
+def test_every_call_of_the_handle(make_cluster: MakeCluster, prefix: str) -> None:
     """What is written is read, deleted, bound to a lease, and forgotten."""
+    raw = make_cluster().raw()
     first = raw.put(f"{prefix}/a", "1")
     assert raw.put(f"{prefix}/b", b"\x00") > first
     assert raw.items(prefix) == {f"{prefix}/a": b"1", f"{prefix}/b": b"\x00"}
@@ -86,7 +90,7 @@ def test_no_certificate_no_service(secure_etcd: Cluster, authority: Authority, t
     foreign = Authority(tmp_path).user("writer")
     mixed = type(ours)(ca=ours.ca, cert=foreign.cert, key=foreign.key)
     with Raw(secure_etcd.urls[0], credentials=mixed, timeout=SOON) as intruder:
-        assert refusal(intruder.status) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(intruder.status) in UNANSWERED
 
 
 def test_a_token_ends(make_cluster: MakeCluster, authority: Authority) -> None:
@@ -127,7 +131,7 @@ def test_a_frozen_member_accepts_and_does_not_answer(make_cluster: MakeCluster) 
     with socket.create_connection(("127.0.0.1", int(member.url.rpartition(":")[2])), timeout=1):
         pass
     with Raw(member.url, timeout=SOON) as client:
-        assert refusal(client.status) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.status) in UNANSWERED
         member.thaw()
         client.timeout = 10
         assert client.status().leader
@@ -171,7 +175,7 @@ def test_a_member_cut_off_loses_its_leader(make_cluster: MakeCluster) -> None:
         stale = {"key": b"/x", "serializable": True}
         assert not client.call("KV/Range", **stale).kvs
         client.timeout = SOON
-        assert refusal(client.get, "/x") is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.get, "/x") in UNANSWERED
     cluster.rejoin(alone)
     cluster.leader(patience=20)
     assert cluster.raw(alone).get("/x") == b"1"
@@ -213,7 +217,7 @@ def test_a_proxied_member(make_cluster: MakeCluster) -> None:
         client.timeout = SOON
 
         member.proxy.cut(answers=False)
-        assert refusal(client.put, "/x", "unheard") is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.put, "/x", "unheard") in UNANSWERED
         assert cluster.raw().get("/x") == b"1"
         client.timeout = 10
         member.proxy.reset()  # or what was held would be heard now
@@ -222,7 +226,7 @@ def test_a_proxied_member(make_cluster: MakeCluster) -> None:
 
         client.timeout = SOON
         member.proxy.cut(requests=False)
-        assert refusal(client.put, "/x", "unconfirmed") is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.put, "/x", "unconfirmed") in UNANSWERED
         assert cluster.raw().get("/x") == b"unconfirmed"
         member.proxy.mend()
         client.timeout = 10
@@ -236,7 +240,7 @@ def test_a_proxied_member(make_cluster: MakeCluster) -> None:
 
         member.proxy.refuse()
         client.timeout = SOON
-        assert refusal(client.put, "/x", "refused") is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert refusal(client.put, "/x", "refused") in UNANSWERED
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", member.proxy.port), timeout=1)
         member.proxy.mend()
@@ -278,6 +282,7 @@ def test_a_member_that_cannot_start_says_why(etcd: Cluster, make_cluster: MakeCl
 
 def test_servers_end_with_a_killed_run() -> None:
     """A run is killed, none of its code is run again, and its etcd ends nevertheless."""
+    needed()
     program = (
         "from tests.etcd.server import Cluster\n"
         "cluster = Cluster()\n"
