@@ -47,8 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     way.add_argument("source", metavar="SRC", help="a host or a container")
     way.add_argument("destination", metavar="DST", help="a host, a container or an address")
     way.add_argument("--family", type=int, choices=(4, 6), default=4, help="where DST is a name (default: 4)")
-    logs = _add(own, "logs", show_log, "print what a host's containernetd has printed")
-    logs.add_argument("host", metavar="HOST")
+    logs = _add(own, "logs", show_log, "print what a host's containernetd has printed, or the store's server")
+    logs.add_argument("host", metavar="HOST", help="host1 ..., or store")
     demo = _add(own, "demo", run_demo, "show every dataplane on every underlay", name=False, json=True)
     demo.add_argument("--dataplane", action="append", metavar="NAME", help="only that one; may be repeated")
 
@@ -83,7 +83,16 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="KEY=VALUE",
         help="of the dataplane, such as direct=true",
     )
-    parser.add_argument("--store", default="sqlite", help="for leases and routes (default: sqlite)")
+    parser.add_argument(
+        "--store", default="sqlite", help="for leases and routes: sqlite or etcd (default: sqlite)"
+    )
+    parser.add_argument(
+        "--lease-ttl",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="of the hosts' leases (default: 3600)",
+    )
     parser.add_argument(
         "--underlay",
         choices=("l2", "routed"),
@@ -106,6 +115,7 @@ def up(arguments: argparse.Namespace) -> int:
         dataplane=arguments.dataplane,
         options=tuple(arguments.option),
         store=arguments.store,
+        lease_ttl=arguments.lease_ttl,
         versions=_FAMILIES[arguments.family],
     )
     make = cluster.up if arguments.bare else functools.partial(whole.up, say=_say)
@@ -185,7 +195,7 @@ def show_log(arguments: argparse.Namespace) -> int:
         lab.netns(arguments.host)
         path = lab.file(daemons.log_file(arguments.host))
         if not path.exists():
-            raise ConfigError(f"{arguments.host} runs no containernetd in lab {lab.name!r}")
+            raise ConfigError(f"{arguments.host} runs no daemon in lab {lab.name!r}")
         sys.stdout.write(path.read_text())
     return 0
 

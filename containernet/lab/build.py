@@ -56,7 +56,7 @@ def build(topology: Topology) -> None:
                 _plug_in(links, ROUTER, nic, switch=_switch(segment.name, NICS[0]), mtu=topology.mtu)
     if routers:
         _start_router(topology)
-    for host in topology.members:
+    for host in topology.stations:
         _start_host(host)
     for container in topology.container_names:
         with _links(container):
@@ -81,7 +81,7 @@ def _add_switch(links: Any, segment: Segment, nic: str, topology: Topology) -> N
     """Add a bridge that behaves as the cheapest switch would, and plug the segment's hosts in."""
     switch = _switch(segment.name, nic)
     links.link("add", ifname=switch, kind="bridge", br_mcast_snooping=0, state="up")
-    for host in topology.members:
+    for host in topology.stations:
         if host.segment == segment.name:
             _plug_in(links, host.name, nic, switch=switch, mtu=topology.mtu)
 

@@ -2,11 +2,15 @@
 
 Everything that the lab knows about the daemon is in this file. Each host's files are in a directory of its own
 under the lab's home, on the tmpfs that goes with the lab. All but `ask` run inside the lab.
+
+The host of the store's server (`server`) is started, waited for and stopped in the same way: etcd, too, tells
+by sd_notify(3) that it is ready.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -14,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ import attrs
 
 from .. import control
 from ..errors import ConfigError, ContainernetError, DaemonUnavailable
-from . import build, cluster, namespaces
+from . import build, cluster, namespaces, server
 from .topology import Host, Topology
 
 POOLS = {4: 'pool = "10.4.0.0/16"', 6: 'pool6 = "fd00:4::/48"'}
@@ -42,7 +46,7 @@ def config_file(host: str) -> Path:
 
 def log_file(host: str) -> Path:
     """Return the path, inside, of what the host's daemon prints."""
-    return directory(host) / "containernetd.log"
+    return directory(host) / "log"
 
 
 def config(topology: Topology, host: Host) -> str:
@@ -51,18 +55,27 @@ def config(topology: Topology, host: Host) -> str:
     Raises:
         ConfigError: no lab can be made with that store.
     """
-    if topology.store != "sqlite":
-        raise ConfigError(f"--store {topology.store}: a lab runs no server for it; expected sqlite")
+    if topology.store not in _STORES:
+        raise ConfigError(
+            f"--store {topology.store}: no lab can be made with it; expected {' or '.join(_STORES)}"
+        )
     lines = ["[node]", f'name = "{host.name}"', f'interface = "{build.NICS[0]}"', "[network]"]
     lines += [POOLS[version] for version in topology.versions]
     lines += ["[store]", f'leases = "{topology.store}"', f'routes = "{topology.store}"']
-    lines += [f"[store.{topology.store}]", f'path = "{cluster.HOME / "store.db"}"']
+    lines += [f"[store.{topology.store}]", _STORES[topology.store](topology)]
     lines += ["[dataplane]", 'local = "bridge"', f'remote = "{topology.dataplane}"']
     lines += [f"[dataplane.{topology.dataplane}]", *topology.options]
     if topology.dataplane == "bridge":
         lines += [f'uplink = "{build.NICS[1]}"']
     lines += ["[daemon]", f'state_dir = "{directory(host.name)}"', f'run_dir = "{directory(host.name)}"']
+    lines += [f"lease_ttl = {topology.lease_ttl}"]
     return "\n".join(lines) + "\n"
+
+
+_STORES: dict[str, Callable[[Topology], str]] = {
+    "sqlite": lambda _: f'path = "{cluster.HOME / "store.db"}"',
+    "etcd": lambda topology: f"endpoints = {json.dumps(server.endpoints(topology))}",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -80,17 +93,21 @@ class Started:
 
 
 def start(topology: Topology, host: Host) -> Started:
-    """Start a host's daemon; the lab's holder inherits it."""
+    """Start a host's daemon, or the store's server on its own host; the lab's holder inherits it."""
     home = directory(host.name)
     home.mkdir(exist_ok=True)
-    config_file(host.name).write_text(config(topology, host))
+    if host == topology.server:
+        command = server.command(topology, home / "data")
+    else:
+        config_file(host.name).write_text(config(topology, host))
+        command = [sys.executable, "-m", "containernet.daemon", "--config", str(config_file(host.name))]
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     address = home / "notify"
     address.unlink(missing_ok=True)
     notify.bind(str(address))
     with namespaces.network(build.path(host.name)), log_file(host.name).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "containernet.daemon", "--config", str(config_file(host.name))],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -137,7 +154,7 @@ def _why_not_ready(host: str, dead: set[str]) -> str:
     lines = log_file(host).read_text().splitlines()[-_LOG_LINES:]
     last = " | ".join(lines) or "it said nothing"
     if host in dead:
-        return f"{host}: containernetd ended: {last}"
+        return f"{host}: its daemon ended: {last}"
     try:
         reasons = ", ".join(ask(directory(host), "status", timeout=2.0)["reasons"])
     except ContainernetError as error:
@@ -160,13 +177,13 @@ def stop(host: str, number: int = signal.SIGTERM) -> None:
     try:
         pidfd = os.pidfd_open(own)
     except ProcessLookupError as error:
-        raise DaemonUnavailable(f"{host}: no containernetd is running") from error
+        raise DaemonUnavailable(f"{host}: no daemon is running") from error
     try:
         signal.pidfd_send_signal(pidfd, number)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(DEADLINE * 1000):
-            raise DaemonUnavailable(f"{host}: containernetd (process {own}) does not end")
+            raise DaemonUnavailable(f"{host}: its daemon (process {own}) does not end")
     finally:
         os.close(pidfd)
 

@@ -37,7 +37,7 @@ def _target(lab: Lab, destination: str, version: int) -> Address:
 
 
 def _explain(topology: Topology, source: str, target: Address) -> Explanation:
-    host = source if source in {each.name for each in topology.members} else topology.host_of(source).name
+    host = source if source in {each.name for each in topology.stations} else topology.host_of(source).name
     status = None
     with contextlib.suppress(DaemonUnavailable):
         status = ask(daemons.directory(host) / "containernet.sock", "status")
@@ -52,7 +52,7 @@ def _view(topology: Topology) -> Network:
         with contextlib.closing(kernel):
             tables[name] = tables_of(kernel)
     cables: dict[End, End] = {}
-    for host in (*routers, *(each.name for each in topology.members)):
+    for host in (*routers, *(each.name for each in topology.stations)):
         for nic in build.NICS:
             if nic in tables[host].devices and (port := f"{host}-{nic}") in tables[build.SWITCHES].devices:
                 cables[host, nic], cables[build.SWITCHES, port] = (build.SWITCHES, port), (host, nic)

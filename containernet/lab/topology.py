@@ -10,8 +10,9 @@ Pure: no kernel, no file, no clock. `build` makes it real, the tests prove it, a
                                                      +--router------+
 
 In `routed` the hosts alternate between the two segments, so that there is always a pair on one segment and,
-from two hosts on, a pair with a router between. The addresses are those set aside for documentation
-(RFC 5737, RFC 3849): whatever leaks out of a lab has nowhere to go.
+from two hosts on, a pair with a router between. A store that is a server runs on a host of its own on the
+first segment, and is reached over the underlay. The addresses are those set aside for documentation (RFC 5737,
+RFC 3849): whatever leaks out of a lab has nowhere to go.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ..model import Address, Interface, Prefix
 
 UNDERLAYS = ("l2", "routed")
 MOST_HOSTS = 100
-_ROUTER = 254  # the router's host part in every segment; MOST_HOSTS keeps clear of it
+SERVERS = ("etcd",)  # the stores that are servers; any other is a file
+_ROUTER, _STORE = 254, 253  # their host parts in a segment; MOST_HOSTS keeps clear of them
 _UNDERLAY_MTU = 1500
 _SEGMENTS = (
     ("a", (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8:0:a::/64"))),
@@ -97,6 +99,7 @@ class Topology:
         underlay: `l2` or `routed`.
         dataplane: the remote dataplane that the daemons are configured with.
         store: the name of the lease and route store.
+        lease_ttl: what the daemons are configured with, seconds.
         versions: the address families of the containers and of the underlay: 4, 6 or both.
         second_nic: give every host an `eth1` without addresses on its segment's second switch; what the
             `bridge` dataplane takes as its uplink.
@@ -112,6 +115,7 @@ class Topology:
     underlay: str = attrs.field(default="l2", validator=_check_underlay)
     dataplane: str = "vxlan"
     store: str = "sqlite"
+    lease_ttl: float = 3600.0
     versions: tuple[int, ...] = attrs.field(default=(4, 6), converter=tuple[int, ...])
     second_nic: bool = attrs.field()
     mtu: int = _UNDERLAY_MTU
@@ -136,13 +140,25 @@ class Topology:
 
     def host(self, number: int) -> Host:
         """Return the host of that number, counted from 1."""
+        name = f"host{number}"
         segment = self.segments[(number - 1) % len(self.segments)]
+        names = tuple(f"{name}-c{index}" for index in range(1, self.containers + 1))
+        return self._station(name, segment, number, containers=names)
+
+    @property
+    def server(self) -> Host | None:
+        """The host of the store's server; None: the store is a file."""
+        if self.store not in SERVERS:
+            return None
+        return self._station("store", self.segments[0], _STORE, containers=())
+
+    def _station(self, name: str, segment: Segment, number: int, *, containers: tuple[str, ...]) -> Host:
         return Host(
-            name=f"host{number}",
+            name=name,
             segment=segment.name,
             addresses=segment.interfaces(number, self.versions),
             gateways=tuple(own.ip for own in self.router.get(segment.name, ())),
-            containers=tuple(f"host{number}-c{index}" for index in range(1, self.containers + 1)),
+            containers=containers,
         )
 
     @property
@@ -151,14 +167,19 @@ class Topology:
         return tuple(self.host(number) for number in range(1, self.hosts + 1))
 
     @property
+    def stations(self) -> tuple[Host, ...]:
+        """Everything with a NIC on a segment: all hosts, and the store's server where it has one."""
+        return (*self.members, *([self.server] if self.server else []))
+
+    @property
     def container_names(self) -> tuple[str, ...]:
         """The names of all containers, in order."""
         return tuple(name for host in self.members for name in host.containers)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that a command can be run in: hosts, then containers."""
-        return (*(host.name for host in self.members), *self.container_names)
+        """Everything that a command can be run in: hosts, the store's server, containers."""
+        return (*(host.name for host in self.stations), *self.container_names)
 
     def same_segment(self, one: str, other: str) -> bool:
         """Return whether two hosts, by name, reach each other without a router."""

@@ -13,7 +13,7 @@ import attrs
 
 from ..errors import KernelError
 from ..model import Address
-from . import build, cluster, daemons, interfaces, namespaces, ping as pinging
+from . import build, cluster, daemons, interfaces, namespaces, ping as pinging, server
 from .cluster import Lab
 from .topology import Topology
 
@@ -34,9 +34,14 @@ def up(name: str, topology: Topology, *, say: Callable[[str], object] = str) -> 
     """
     for host in topology.members:
         daemons.config(topology, host)  # refuses before anything is made
+    server.program(topology)
     lab = cluster.up(name, topology)
     try:
-        say(f"{topology.hosts} hosts on {topology.underlay}; starting containernetd with {topology.dataplane}")
+        store = f" and {topology.store}" if topology.server else ""
+        say(
+            f"{topology.hosts} hosts on {topology.underlay}; starting containernetd with {topology.dataplane}"
+            + store
+        )
         lab.call(functools.partial(_check_kernel, topology))
         lab.call(functools.partial(_start, topology))
         say(f"daemons ready; {len(topology.container_names)} containers attached")
@@ -70,6 +75,8 @@ def _module(kind: str) -> str:
 
 
 def _start(topology: Topology) -> None:
+    if topology.server:
+        daemons.start_ready(topology, [topology.server])
     daemons.start_ready(topology, topology.members)
     for host in topology.members:
         for container in host.containers:

@@ -55,7 +55,7 @@ def test_a_killed_daemon_loses_no_packet_and_neither_does_its_successor(lab: Lab
     target = whole.addresses(lab, "host2-c1")[0]
     with whole.streaming(lab, "host1-c1", target) as stop:
         lab.call(functools.partial(daemons.stop, "host1", signal.SIGKILL))
-        with pytest.raises(DaemonUnavailable, match="host1: no containernetd is running"):
+        with pytest.raises(DaemonUnavailable, match="host1: no daemon is running"):
             lab.call(functools.partial(daemons.stop, "host1"))
         lab.call(functools.partial(daemons.start_ready, lab.topology, [host]))
         tally = stop()
@@ -141,14 +141,21 @@ def run_cli(*words: str) -> int:
 def test_a_daemon_that_does_not_start_says_why_and_takes_the_lab_along() -> None:
     """The error holds the daemon's own last words; nothing is left."""
     name = f"test-{os.getpid()}-broken"
-    with pytest.raises(DaemonUnavailable, match=r"host1: containernetd ended: .*no-such-dataplane"):
+    with pytest.raises(DaemonUnavailable, match=r"host1: its daemon ended: .*no-such-dataplane"):
         whole.up(name, Topology(hosts=1, containers=0, dataplane="no-such-dataplane"))
     assert name not in cluster.names()
 
 
 def test_a_store_that_the_lab_cannot_run_is_refused_before_anything_is_made() -> None:
-    """The message says which one it can."""
-    with pytest.raises(ConfigError, match=r"--store etcd: .*expected sqlite"):
+    """The message says which ones it can."""
+    with pytest.raises(ConfigError, match=r"--store memory: .*expected sqlite or etcd"):
+        whole.up(f"test-{os.getpid()}-store", Topology(store="memory"))
+
+
+def test_a_store_whose_program_is_missing_is_refused_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is made, in a line."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match="install the Debian package etcd-server"):
         whole.up(f"test-{os.getpid()}-store", Topology(store="etcd"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from containernet.errors import ConfigError
-from containernet.lab import daemons
+from containernet.lab import daemons, server
 from containernet.lab.topology import MOST_HOSTS, UNDERLAYS, Topology
 
 DOCUMENTATION = [
@@ -25,25 +25,27 @@ topologies = st.builds(
     underlay=st.sampled_from(UNDERLAYS),
     dataplane=st.sampled_from(("vxlan", "bridge")),
     versions=st.sampled_from(((4,), (6,), (4, 6))),
+    store=st.sampled_from(("sqlite", "etcd")),
 )
 
 
 @given(topologies)
 def test_every_address_and_every_name_is_given_once(topology: Topology) -> None:
-    """Hosts and router never collide, and all addresses are for documentation."""
-    addresses = [own.ip for host in topology.members for own in host.addresses]
+    """Hosts, store and router never collide, and all addresses are for documentation."""
+    addresses = [own.ip for host in topology.stations for own in host.addresses]
     addresses += [own.ip for interfaces in topology.router.values() for own in interfaces]
     assert len(addresses) == len(set(addresses))
     assert all(
         any(own.version == prefix.version and own in prefix for prefix in DOCUMENTATION) for own in addresses
     )
-    assert len(topology.names) == len(set(topology.names)) == topology.hosts * (1 + topology.containers)
+    names = topology.hosts * (1 + topology.containers) + bool(topology.server)
+    assert len(topology.names) == len(set(topology.names)) == names
 
 
 @given(topologies)
 def test_a_gateway_is_the_routers_and_on_the_hosts_own_link(topology: Topology) -> None:
     """A default route that is not on link could not be added; on one switch there is none."""
-    for host in topology.members:
+    for host in topology.stations:
         assert len(host.gateways) == (len(topology.versions) if topology.underlay == "routed" else 0)
         for own, gateway in zip(host.addresses, host.gateways, strict=False):
             assert own.version == gateway.version
@@ -88,3 +90,14 @@ def test_a_hosts_config_names_its_link_its_pools_and_its_dataplane() -> None:
     assert table["network"] == {"pool": "10.4.0.0/16"}
     assert table["dataplane"] == {"local": "bridge", "remote": "bridge", "bridge": {"uplink": "eth1"}}
     assert table["daemon"]["run_dir"] == "/run/lab/host2"
+
+
+def test_a_hosts_config_names_the_server_by_its_underlay_addresses() -> None:
+    """One URL for each family, in RFC 3986's brackets for IPv6; and only there is a server at all."""
+    topology = Topology(store="etcd", underlay="routed")
+    table = tomllib.loads(daemons.config(topology, topology.host(2)))
+    assert table["store"]["etcd"] == {
+        "endpoints": ["http://192.0.2.253:2379", "http://[2001:db8:0:a::fd]:2379"]
+    }
+    assert Topology().server is None
+    assert server.endpoints(Topology()) == ()
