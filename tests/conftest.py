@@ -30,6 +30,10 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# gRPC would start its threads again in every fork of ours. In one that has entered a PID namespace, and so may
+# have no more threads (pid_namespaces(7)), it aborts. Read when grpc is first used, hence here.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 MARK = "CONTAINERNET_TEST_RUN"
 SECONDS_TO_END = 2
