@@ -32,6 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser("explain", help="why a packet gets there or not, as far as this host sees it")
     parser.add_argument("source", nargs="?", default="", metavar="SRC", help="a container; default: this host")
     parser.add_argument("destination", metavar="DST", help="an address, or a container of this host")
+    parser.add_argument("--family", type=int, choices=(4, 6), default=0, help="where DST is a container")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=explain)
 
@@ -134,12 +135,14 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Show a packet's way; 1 if it ends here."""
-    from containernet.explaining import explain_here
+    """Show a packet's way; 1 if something is wrong with it."""
+    from containernet.sight import explain_here
 
     config = load(arguments)
     with closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:
-        way = explain_here(config, kernel, arguments.destination, source=arguments.source)
+        way = explain_here(
+            config, kernel, arguments.destination, source=arguments.source, version=arguments.family
+        )
     return show_way(way, json=arguments.json)
 
 
@@ -150,7 +153,7 @@ def show_way(way: Explanation, *, json: bool) -> int:
     else:
         for line in way.lines():
             print(line)
-    return 1 if way.wrong else 0
+    return 1 if way.first_fault else 0
 
 
 def backends(arguments: argparse.Namespace) -> int:

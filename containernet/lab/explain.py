@@ -1,15 +1,18 @@
-"""The way of a packet through a whole laboratory: every namespace is looked at, and the way crosses hosts."""
+"""The way of a packet through a whole laboratory: every namespace is looked at, and the way crosses hosts.
+
+Cables are those that the lab and its daemons make. A link that somebody made by hand leads out of sight.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 
-from .. import loading
-from ..control import ask
-from ..errors import ConfigError, DaemonUnavailable
-from ..explaining import Explanation, cable, explain as explain_way, tables_of, target as parsed
+from .. import config, loading
+from ..explaining import Explanation, explain as explain_way
+from ..hearsay import Hearsay, asked
 from ..model import Address
+from ..sight import address, cable, tables_of
 from ..tracing import End, Network
 from . import build, daemons, whole
 from .cluster import Lab
@@ -23,25 +26,21 @@ def explain(lab: Lab, source: str, destination: str, *, version: int = 4) -> Exp
         ConfigError: the lab has nothing of that name, or it has no such address.
     """
     lab.netns(source)
-    target = _target(lab, destination, version)
+    names: dict[str, tuple[Address, ...]] = dict.fromkeys(lab.topology.names, ())
+    if destination in names:
+        names[destination] = tuple(whole.addresses(lab, destination))
+    target = address(destination, names, version)
     return lab.call(functools.partial(_explain, lab.topology, source, target))
 
 
-def _target(lab: Lab, destination: str, version: int) -> Address:
-    if destination not in lab.topology.names:
-        return parsed(destination, {})
-    for address in whole.addresses(lab, destination):
-        if address.version == version:
-            return address
-    raise ConfigError(f"{destination} has no IPv{version} address")
-
-
 def _explain(topology: Topology, source: str, target: Address) -> Explanation:
-    host = source if source in {each.name for each in topology.members} else topology.host_of(source).name
-    status = None
-    with contextlib.suppress(DaemonUnavailable):
-        status = ask(daemons.directory(host) / "containernet.sock", "status")
-    return explain_way(_view(topology), source, target, status=status)
+    return explain_way(_view(topology), source, target, said=_said(topology))
+
+
+def _said(topology: Topology) -> Hearsay:
+    """Return what the daemons say; those of a lab that was made without are not missed."""
+    files = {host.name: daemons.config_file(host.name) for host in topology.members}
+    return asked({name: config.load(file) for name, file in files.items() if file.exists()})
 
 
 def _view(topology: Topology) -> Network:
