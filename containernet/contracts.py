@@ -200,14 +200,27 @@ class EndpointItems:
 
 @runtime_checkable
 class LocalDelivery(Backend, Protocol):
-    """How a container hangs on its host; pure, like a Dataplane."""
+    """How a container hangs on its host; pure, like a Dataplane.
+
+    No item of an endpoint has the key of another endpoint's or of the host's own, so that each can come and go
+    alone.
+    """
 
     def host(self, node: Node) -> Iterable[Item]:
-        """Return what the host needs before the first container."""
+        """Return what the host needs before the first container.
+
+        Raises:
+            ConfigError: the node cannot take part, such as by a family that is not carried.
+        """
         ...
 
     def endpoint(self, node: Node, endpoint: Endpoint) -> EndpointItems:
-        """Return what one container's interface needs."""
+        """Return what one container's interface needs.
+
+        The host's part holds the veth whose far end, of the node's `container_mtu`, is the interface. The
+        container's part stands on that interface, all of it, and goes with it: its addresses, and a way to
+        everybody in each of their families.
+        """
         ...
 
 

@@ -27,6 +27,7 @@ except ModuleNotFoundError as _error:
 
 from .bed import Bed as Bed
 from .dataplanes import DataplaneContract as DataplaneContract
+from .delivery import LocalDeliveryContract as LocalDeliveryContract
 from .fake_kernel import FakeKernel as FakeKernel
 from .faults import FOR_EVER as FOR_EVER, SOON as SOON, Faults as Faults
 from .kernels import KernelBed as KernelBed, KernelContract as KernelContract
@@ -52,6 +53,7 @@ __all__ = [
     "KernelBed",
     "KernelContract",
     "LeaseStoreContract",
+    "LocalDeliveryContract",
     "ReservesContract",
     "RouteStoreContract",
     "SOON",

@@ -1,4 +1,4 @@
-"""What a suite for stores gets from the author of a store: an empty one, and its clock."""
+"""What every suite shares: the bed that the author of a store makes for it, and how options are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import attrs
+
+from ..contracts import Backend
+from ..errors import ConfigError
 
 
 class Closes(Protocol):
@@ -31,3 +34,13 @@ class Bed(Generic[StoreT_co]):
     open: Callable[[], StoreT_co]
     advance: Callable[[float], None]
     close: Callable[[], None] = lambda: None
+
+
+def refuses_unknown_options(backend: type[Backend]) -> None:
+    """Check that an option that it does not know is refused by name."""
+    try:
+        backend.from_options({"no-such-option": 1})
+    except ConfigError as error:
+        assert "no-such-option" in str(error)  # noqa: PT017 - there is no pytest here
+    else:
+        raise AssertionError("an unknown option was taken")

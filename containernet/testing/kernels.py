@@ -38,6 +38,7 @@ from ..items import (
 )
 from ..planning import Create, Delete, Operation, Replace, plan
 from ..reconciler import Reconciler
+from .bed import refuses_unknown_options
 from .faults import SOON
 from .machines import run
 
@@ -168,13 +169,7 @@ class KernelContract:
         """It is a kernel, and an option that it does not know is refused by name."""
         kernel = self.open()
         assert isinstance(kernel, Kernel)
-        try:
-            type(kernel).from_options({"no-such-option": 1})
-        except ConfigError as error:
-            reason = str(error)
-        else:
-            raise AssertionError("an unknown option was taken")
-        assert "no-such-option" in reason
+        refuses_unknown_options(type(kernel))
 
     def test_empty(self) -> None:
         """What was there before us is not ours."""

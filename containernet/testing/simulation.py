@@ -15,6 +15,7 @@ import errno
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Self
 
 import attrs
@@ -382,7 +383,7 @@ class World:
                 host.addresses,
                 gateways=host.gateways,
                 mtu=topology.mtu,
-                uplink=f"{switch}2" if topology.second_nic else "",
+                plugs={"eth1": f"{switch}2"} if topology.second_nic else {},
             )
         for host in topology.members:
             for container in host.containers:
@@ -422,18 +423,18 @@ class World:
         *,
         gateways: tuple[Address, ...] = (),
         mtu: int = 1500,
-        uplink: str = "",
+        plugs: Mapping[str, str] = MappingProxyType({}),
     ) -> Member:
         """Add a host, which announces its subnets to all others and hears of theirs.
 
         Args:
             switch: the one that its `eth0` is plugged into.
-            uplink: the switch of an `eth1` without addresses; empty: there is none.
+            plugs: the switches of more NICs, without addresses, by the NICs' names.
         """
         kernel = SimulatedKernel(name, self.fabric)
         self._plug_in(kernel, "eth0", switch, addresses, mtu=mtu)
-        if uplink:
-            self._plug_in(kernel, "eth1", uplink, (), mtu=mtu)
+        for nic, other in plugs.items():
+            self._plug_in(kernel, nic, other, (), mtu=mtu)
         for gateway in gateways:
             everything = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
             kernel.put_foreign_route(KernelRoute(destination=everything, gateway=gateway, link="eth0"))
