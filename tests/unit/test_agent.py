@@ -178,7 +178,7 @@ def peer(number: int, *, name: str = "", hop: str = "192.0.2.77") -> Route:
 
 def key_of(route: Route) -> Key:
     """Return the key of the one item that host-gw makes of a route."""
-    return ("route", 254, route.prefix, 0)
+    return KernelRoute(destination=route.prefix, link="eth0").key
 
 
 def own_prefixes(world: World, name: str) -> set[Prefix]:
@@ -224,7 +224,7 @@ def test_two_agents_reach_each_other(world: World, remote: Any) -> None:
         first.until(ready)
         second.until(ready)
         for host, other in ((one, second), (two, first)):
-            keys: set[Key] = {("route", 254, subnet, 0) for subnet in other.node.subnets}
+            keys: set[Key] = {KernelRoute(destination=subnet, link="any").key for subnet in other.node.subnets}
             host.kernel.wait_for(partial(_holds, keys))
         assert not {each.subnets for each in (first.node,)} & {each.subnets for each in (second.node,)}
 
