@@ -26,7 +26,7 @@ from containernet.reconciler import Reconciler
 from containernet.rendering import peer_items, with_subnets
 from containernet.rib import Rib
 from containernet.tables import Device
-from containernet.testing.simulation import SimulatedKernel
+from containernet.testing import SimulatedKernel
 
 POOL = Pool(prefix=IPv4Network("10.0.0.0/8"), subnet_length=24)
 OWN = (ip_interface("172.16.0.1/12"),)

@@ -31,7 +31,8 @@ from .delivery import LocalDeliveryContract as LocalDeliveryContract
 from .fake_kernel import FakeKernel as FakeKernel
 from .faults import FOR_EVER as FOR_EVER, SOON as SOON, Faults as Faults
 from .kernels import KernelBed as KernelBed, KernelContract as KernelContract
-from .simulation import SimulatedKernel as SimulatedKernel, World as World
+from .simulated_kernel import SimulatedKernel as SimulatedKernel
+from .simulation import World as World
 from .stores import (
     BoundRoutesContract as BoundRoutesContract,
     Clock as Clock,

@@ -30,7 +30,8 @@ from .bed import refuses_unknown_options
 from .dataplanes import NETWORK, Families, any_of
 from .fake_kernel import FakeKernel
 from .kernels import Unreliable
-from .simulation import Fabric, Reply, SimulatedKernel, World
+from .simulated_kernel import SimulatedKernel
+from .simulation import Reply, World
 
 HOST = ""  # the host's own namespace, among those of the containers
 Wishes = Mapping[str, Mapping[Key, Item]]  # by namespace, the host's first
@@ -134,15 +135,13 @@ class LocalDeliveryContract(Families):
         """Yield kernels that hold nothing of ours, with the links that are provided and the namespaces."""
         paths = dict.fromkeys(endpoint.netns for endpoint in asked.endpoints)
         fake = FakeKernel(foreign=(asked.node.interface, *self.provided))
-        fabric = Fabric()
-        simulated = SimulatedKernel("host", fabric)
+        simulated = SimulatedKernel()
         simulated.put_foreign(Device(name=asked.node.interface, mtu=asked.node.mtu), asked.node.addresses)
         for name in self.provided:
             simulated.put_foreign(Device(name=name, mtu=asked.node.mtu))
         for path in paths:
             fake.add_namespace(path)
-            fabric.paths[path] = path
-            SimulatedKernel(path, fabric)
+            simulated.network.add(SimulatedKernel(path), path=path)
         yield fake
         yield simulated
 

@@ -93,7 +93,7 @@ class Host:
         *,
         leave: bool = False,
         raises: tuple[type[Exception], str] | None = None,
-        when_ready: Callable[[], None] = lambda: None,
+        when_ready: Callable[[Agent], None] = lambda _agent: None,
         **arguments: Any,
     ) -> Iterator[Observed]:
         """Run an agent on this host; at the end it is stopped, and raises what it raised, unless expected."""
@@ -116,7 +116,7 @@ class Host:
 
         def run() -> None:
             try:
-                agent.run(leave=leave, when_ready=when_ready)
+                agent.run(leave=leave, when_ready=partial(when_ready, agent))
             except BaseException as error:
                 raised.append(error)
                 with agent.turned:
@@ -234,13 +234,13 @@ def test_when_ready_may_ask_the_agent(world: World) -> None:
     seen: list[bool] = []
     called = threading.Event()
 
-    def when_ready() -> None:
+    def when_ready(asked: Agent) -> None:
         seen.append(asked.status().ready)
         called.set()
 
-    with world.host(1).agent(when_ready=when_ready) as asked:
+    with world.host(1).agent(when_ready=when_ready) as agent:
         assert called.wait(SOON)
-        asked.until(ready)
+        agent.until(ready)
     assert seen == [True]
 
 

@@ -20,7 +20,7 @@ from containernet.lab.topology import Topology
 from containernet.model import Lease, NetworkConfig, Pool
 from containernet.planning import Delete
 from containernet.sight import address, cable, tables_of
-from containernet.testing.simulation import SimulatedKernel, World
+from containernet.testing import SimulatedKernel, World
 from containernet.tracing import Network
 
 POOL = Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24)

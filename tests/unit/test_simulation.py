@@ -26,7 +26,9 @@ from containernet.items import (
 from containernet.model import NetworkConfig, Pool
 from containernet.planning import Create, Delete, Operation, Replace
 from containernet.tables import Device
-from containernet.testing.simulation import Fabric, Reply, SimulatedKernel, World
+from containernet.testing import SimulatedKernel
+from containernet.testing.memory_kernel import Fabric
+from containernet.testing.simulation import Reply, World
 
 BRIDGE = Link(name="cn0", type=Bridge(), mac="02:00:00:00:00:01", mtu=1500)
 VXLAN = Link(
@@ -78,9 +80,9 @@ def test_what_linux_refuses_is_refused(item: Item, code: int) -> None:
 
 def test_a_link_takes_along_what_stands_on_it() -> None:
     """Routes, addresses, ports, and the far end of a veth with all that stands on that."""
-    fabric = Fabric()
-    outer, inner = SimulatedKernel("host", fabric), SimulatedKernel("c1", fabric)
-    fabric.paths["/run/netns/c1"] = "c1"
+    fabric = Fabric[SimulatedKernel]()
+    outer = fabric.add(SimulatedKernel("host"))
+    inner = fabric.add(SimulatedKernel("c1"), path="/run/netns/c1")
     veth = Link(name="v0", type=Veth(peer="eth0", peer_netns="/run/netns/c1"), mtu=1500)
     assert not outer.execute([Create(BRIDGE), Create(veth), Create(BridgePort(link="v0", bridge="cn0"))])
     own = InterfaceAddress(link="eth0", address=ip_interface("10.4.1.2/24"))
