@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -155,6 +157,15 @@ def test_the_names_in_the_json_document_stay() -> None:
     broken = explain(without("host1", FdbEntry).view, "host1-c1", PEER, said=said()).to_json()
     dies = {f"death.decided.announced.{each}" for each in OF_ANNOUNCEMENTS}
     assert fields(broken) == FIELDS | OF_FAULTS | dies
+
+
+def test_every_name_is_documented() -> None:
+    """Both ways: no field without a word about it, no word about a field that is gone."""
+    page = (Path(__file__).parents[2] / "docs/operate.md").read_text()
+    table = page.partition("`--json` has these fields")[2]
+    named = set(re.findall(r"`([a-z]+)`", table)) - {"null", "arrives", "leaves", "dies"}
+    kinds = {"unreachable", "expired", "silent"}
+    assert named - kinds == {part for name in FIELDS | OF_FAULTS for part in name.split(".")} | OF_ANNOUNCEMENTS
 
 
 def test_a_way_that_arrives_is_told_from_end_to_end() -> None:
