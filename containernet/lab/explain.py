@@ -1,7 +1,4 @@
-"""The way of a packet through a whole laboratory: every namespace is looked at, and the way crosses hosts.
-
-Cables are those that the lab and its daemons make. A link that somebody made by hand leads out of sight.
-"""
+"""The way of a packet through a whole laboratory: every namespace is looked at, and the way crosses hosts."""
 
 from __future__ import annotations
 
@@ -12,9 +9,10 @@ from .. import config, loading
 from ..explaining import Explanation, explain as explain_way
 from ..hearsay import Hearsay, asked
 from ..model import Address
-from ..sight import address, cable, tables_of
-from ..tracing import End, Network
+from ..sight import address, tables_of
+from ..tracing import Network
 from . import build, daemons, whole
+from .cables import cables
 from .cluster import Lab
 from .topology import Topology
 
@@ -50,12 +48,4 @@ def _view(topology: Topology) -> Network:
         kernel = loading.kernel("netlink", {"netns": str(build.path(name))})
         with contextlib.closing(kernel):
             tables[name] = tables_of(kernel)
-    cables: dict[End, End] = {}
-    for host in (*routers, *(each.name for each in topology.members)):
-        for nic in build.NICS:
-            if nic in tables[host].devices and (port := f"{host}-{nic}") in tables[build.SWITCHES].devices:
-                cables[host, nic], cables[build.SWITCHES, port] = (build.SWITCHES, port), (host, nic)
-    for member in topology.members:
-        for container in member.containers:
-            cables.update(cable(member.name, container, container))
-    return Network(tables=tables, cables=cables)
+    return Network(tables=tables, cables=cables(topology, tables))

@@ -18,9 +18,11 @@ from containernet.errors import ConfigError
 from containernet.explaining import Explanation, explain
 from containernet.hearsay import Hearsay, Leased
 from containernet.items import FdbEntry, Item, KernelRoute, Link, Neighbour
+from containernet.jsonform import route_to_json
 from containernet.lab.topology import Topology
 from containernet.model import Lease, NetworkConfig, Pool
 from containernet.planning import Delete
+from containernet.rendering import own_routes
 from containernet.sight import address, cable, tables_of
 from containernet.testing import SimulatedKernel, World
 from containernet.tracing import Network
@@ -186,6 +188,41 @@ def test_a_way_that_arrives_is_told_from_end_to_end() -> None:
     assert [hop["where"] for hop in told["hops"]] == ["host1-c1", "host1", "host2"]
     route = told["hops"][1]["decided"][0]
     assert route["announced"] == {"node": "host2", "store": "sqlite", "since": 0.0}
+
+
+@pytest.mark.parametrize("dataplane", ["bridge", "host-gw", "vxlan", "ipip"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_nothing_is_wrong_where_everything_stands(dataplane: str, version: int) -> None:
+    """On every dataplane, in both families, from container and host: no false alarm."""
+    uplink = {"uplink": "eth1"} if dataplane == "bridge" else {}
+    remote, local = loading.remote_dataplane(dataplane, uplink), loading.local_dataplane("bridge", uplink)
+    pools = (POOL, Pool(prefix=ip_network("fd00:4::/48"), subnet_length=64))
+    network = NetworkConfig(pools=pools)
+    made = World.of(Topology(hosts=2, containers=1, dataplane=dataplane), network, remote=remote, local=local)
+    for host in made.members:
+        made.view.enter(host)
+    nodes = {name: member.node for name, member in made.members.items()}
+    told = Hearsay(
+        statuses={
+            name: {
+                "subnets": [str(each) for each in node.subnets],
+                "routes": [
+                    {**route_to_json(route), "store": "sqlite", "since": 0.0}
+                    for other in nodes.values()
+                    if other is not node
+                    for route in own_routes(other, remote)
+                ],
+                "endpoints": [],
+            }
+            for name, node in nodes.items()
+        },
+        network=network,
+    )
+    (target,) = (subnet[2] for subnet in nodes["host2"].subnets if subnet.version == version)
+    for start in ("host1", "host1-c1"):
+        way = explain(made.view, start, target, said=told)
+        assert way.verdict == f"{start} > {target} arrives at host2-c1, and its answer comes back"
+        assert any(decision.announced for decisions in way.decided for decision in decisions)
 
 
 def test_what_only_a_real_packet_has_is_a_star_with_its_meaning() -> None:
