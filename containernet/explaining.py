@@ -200,16 +200,19 @@ def _judged(network: Network, start: str, way: Trace, said: Hearsay) -> Explanat
         ),
         fits=fits,
         limit=limit,
-        notes=(*said.notes(hosts, wrong), *(() if wrong else _bare(way, said))),
+        notes=(*said.notes(hosts, wrong), *_beside(way, said, wrong)),
     )
 
 
-def _bare(way: Trace, said: Hearsay) -> Iterator[str]:
-    """Yield what becomes of an answer where a container's own address goes out of sight."""
-    if not way.left or said.in_pool(way.destination):
-        return
-    if said.in_pool(source := _outer(way.hops[-1].headers).source):
-        yield f"{source} goes out as it is (no address translation): is there a way back to it?"
+def _beside(way: Trace, said: Hearsay, wrong: Fault | None) -> Iterator[str]:
+    """Yield whose the address is that was not reached; or what becomes of an answer from out of sight."""
+    if wrong:
+        if owner := said.owner(way.destination):
+            yield owner
+    elif way.left and not said.in_pool(way.destination):
+        source = _outer(way.hops[-1].headers).source
+        if said.in_pool(source):
+            yield f"{source} goes out as it is (no address translation): is there a way back to it?"
 
 
 def _announced(said: Hearsay, where: str, entry: Entry) -> Announcement | None:

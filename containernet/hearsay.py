@@ -165,6 +165,14 @@ class Hearsay:
                 )
         return None
 
+    def owner(self, destination: Address) -> str:
+        """Return whose an address is, in a line; empty: no daemon that was heard says."""
+        for where, status in self.statuses.items():
+            for one in status["endpoints"]:
+                if any(ip_interface(each).ip == destination for each in one["addresses"]):
+                    return f"{destination} is the container {one['container']} of {where}"
+        return ""
+
     def notes(self, hosts: Iterable[str], wrong: Fault | None) -> Iterator[str]:
         """Yield what should be known of those hosts beside the way; warnings only where something is wrong."""
         for host in dict.fromkeys(hosts):

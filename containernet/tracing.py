@@ -235,7 +235,7 @@ def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> D
         where=where,
         kind="unreachable",
         reason=f"no route to {destination}",
-        advice=f"`ip route get {destination}` asks the kernel itself; is a default route missing?",
+        advice="is a link down (`ip link`), or a default route missing (`ip route`)?",
         entries=entries,
     )
 

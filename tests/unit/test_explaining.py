@@ -291,7 +291,11 @@ def test_a_daemon_that_is_not_ready_or_silent_is_noted() -> None:
         "host1 is not ready: no lease: away",
     )
     broken = explain(without("host1", FdbEntry).view, "host1-c1", PEER, said=troubled)
-    assert broken.notes == ("host1 is not ready: no lease: away", "host1 warns: slow")
+    assert broken.notes == (
+        "host1 is not ready: no lease: away",
+        "host1 warns: slow",
+        "10.4.2.2 is the container host2-c1 of host2",
+    )
     silent = Hearsay(silent={"host1": "nobody there: start it"}, network=NETWORK)
     unknown = "host1: who announced a route is not known: nobody there: start it"
     assert explain(world().view, "host1-c1", PEER, said=silent).notes == (unknown,)
