@@ -64,9 +64,11 @@ class Reconciler:
     def pending(self) -> tuple[Operation, ...]:
         """Return what `apply` would execute now, executing nothing."""
         desired, actual = self.desired.effective, self.programmed
-        if not (self._whole or self._rebuilds_a_link()):
-            desired = {key: desired[key] for key in self._touched if key in desired}
-            actual = {key: actual[key] for key in self._touched if key in actual}
+        if not self._whole:
+            touched = {key: desired[key] for key in self._touched if key in desired}
+            there = {key: actual[key] for key in self._touched if key in actual}
+            if not _rebuilds_a_link(touched, there):
+                desired, actual = touched, there
         if not self.prune:
             actual = {key: item for key, item in actual.items() if key in desired or key in self._touched}
         return plan(desired, actual)
@@ -108,14 +110,11 @@ class Reconciler:
         for key in stood:
             del self._programmed[key]
 
-    def _rebuilds_a_link(self) -> bool:
-        # A device made anew takes everything on it along, and the planner has to see all of that.
-        desired = self.desired.effective
-        return any(
-            isinstance(wanted := desired.get(key), Link)
-            and (key in self._programmed or wanted.exclusive is not None)
-            for key in self._touched
-        )
+
+def _rebuilds_a_link(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> bool:
+    # A device made anew takes everything on it along, and the planner has to see all of that.
+    links = [item for item in desired.values() if isinstance(item, Link)]
+    return any(link.key in actual or link.exclusive is not None for link in links)
 
 
 def stands_on(item: Item, link: str) -> bool:

@@ -105,7 +105,7 @@ class MemoryKernel:
         with self.faults.around("execute"), self._changed:
             self._refuse_closed()
             self._note(operations)
-            failures = [failure for each in operations if (failure := self._run(each))]
+            failures = [self._failed(each, code) for each in operations if (code := self._run(each))]
             self._changed.notify_all()
             return failures
 
@@ -190,8 +190,8 @@ class MemoryKernel:
 
     def _refusal(self, item: Item) -> int:
         """Return the errno with which Linux refuses what cannot stand here; 0: it can."""
-        links = (item.link, item.bridge) if isinstance(item, BridgePort) else (item.link,)
-        return 0 if all(not link or self.has_link(link) for link in links) else errno.ENODEV
+        needed = (item.link, item.bridge) if isinstance(item, BridgePort) else (item.link,)
+        return 0 if all(not link or self.has_link(link) for link in needed) else errno.ENODEV
 
     def _hold(self, item: Item) -> int:
         self.items[item.key] = item
@@ -213,19 +213,16 @@ class MemoryKernel:
         if self._closed:
             raise KernelError("this kernel was closed: make a new one")
 
-    def _run(self, operation: Operation) -> Failure | None:
-        code = self._armed(operation) or self._carry_out(operation)
-        if not code:
-            return None
+    def _failed(self, operation: Operation, code: int) -> Failure:
         reason = self.others.get(operation.item.key, errno.errorcode[code])
         return Failure(operation=operation, errno=code, reason=reason)
 
-    def _armed(self, operation: Operation) -> int:
+    def _run(self, operation: Operation) -> int:
         for fault in self._operation_faults:
             if fault.times and fault.fits(operation):
                 fault.times -= 1
                 return fault.errno
-        return 0
+        return self._carry_out(operation)
 
     def _carry_out(self, operation: Operation) -> int:
         item = operation.item

@@ -71,17 +71,18 @@ class SimulatedKernel(MemoryKernel):
         self.tables.drop_device(name)
 
     def _refusal(self, item: Item) -> int:
-        code = super()._refusal(item)
-        if code or not item.link:
-            return code
-        device = self.tables.devices[item.link]
+        device = self.tables.devices.get(item.link)
+        if device is None:
+            return errno.ENODEV if item.link else 0
         match item:
             case KernelRoute():
                 return self._refused_route(item, device)
-            case FdbEntry() if not isinstance(device.type, Vxlan):
-                return errno.EOPNOTSUPP
-            case BridgePort(bridge=bridge) if not isinstance(self.tables.devices[bridge].type, Bridge):
-                return errno.EOPNOTSUPP
+            case FdbEntry():
+                return 0 if isinstance(device.type, Vxlan) else errno.EOPNOTSUPP
+            case BridgePort(bridge=bridge):
+                if bridge not in self.tables.devices:
+                    return errno.ENODEV
+                return 0 if isinstance(self.tables.devices[bridge].type, Bridge) else errno.EOPNOTSUPP
             case _:
                 return 0
 

@@ -66,7 +66,7 @@ class Member:
         self.reconciler = Reconciler(kernel)
         self.endpoints: dict[str, Endpoint] = {}
         self.refused: dict[str, str] = {}
-        self.unheard: dict[str, None] = {}  # the hosts whose announcements have changed since
+        self.heard = 0  # how much of the world's news
 
 
 class World:
@@ -84,6 +84,7 @@ class World:
         self.fabric = Fabric[SimulatedKernel]()
         self.members: dict[str, Member] = {}
         self.routes: dict[str, tuple[Route, ...]] = {}
+        self.news: list[str] = []  # the hosts whose announcements have changed, as it came
         self.due: set[str] = set()  # the hosts that have not done yet what is desired
 
     @classmethod
@@ -167,7 +168,6 @@ class World:
         member = self.members[name] = Member(node, kernel)
         member.reconciler.want(("host",), (*self.local.host(node), *self.remote.host(node)))
         self._apply(member)
-        member.unheard.update(dict.fromkeys(self.routes))
         self.announce(name, own_routes(node, self.remote))
         return member
 
@@ -210,9 +210,10 @@ class World:
 
     def _hear_all(self, name: str) -> None:
         member = self.members[name]
-        for other in member.unheard:
-            self._hear(member, other)
-        member.unheard.clear()
+        for other in dict.fromkeys(self.news[member.heard :]):
+            if other != name:
+                self._hear(member, other)
+        member.heard = len(self.news)
 
     def _plug_in(
         self, kernel: SimulatedKernel, nic: str, switch: str, addresses: Iterable[Interface], *, mtu: int
@@ -226,22 +227,18 @@ class World:
     def announce(self, name: str, routes: tuple[Route, ...]) -> None:
         """Make `routes` all that a host announces; the others act on it when they are settled."""
         self.routes[name] = routes
+        self.news.append(name)
         self.due |= self.members.keys()
-        for other, member in self.members.items():
-            if other != name:
-                member.unheard[name] = None
 
     def _hear(self, member: Member, name: str) -> None:
-        for version in (4, 6):
-            route = next((each for each in self.routes[name] if each.prefix.version == version), None)
-            items: tuple[Item, ...] = ()
-            member.refused.pop(f"{name} {version}", None)
-            if route is not None:
-                try:
-                    items = peer_items(member.node, route, remote=self.remote)
-                except RouteRefused as refusal:
-                    member.refused[f"{name} {version}"] = str(refusal)
-            member.reconciler.want(("route", name, str(version)), items)
+        member.refused.pop(name, None)
+        items: list[Item] = []
+        for route in self.routes[name]:
+            try:
+                items += peer_items(member.node, route, remote=self.remote)
+            except RouteRefused as refusal:
+                member.refused[name] = str(refusal)
+        member.reconciler.want(("peer", name), items)
 
     # Looking.
 

@@ -164,9 +164,8 @@ def change_over(world: World, host: str, remote: Dataplane) -> None:
     member = world.members[host]
     world.pending(host)  # what it has heard until now is in
     for other, routes in world.routes.items():
-        for route in routes if other != host else ():
-            items = peer_items(member.node, route, remote=remote)
-            member.reconciler.want(("route", other, str(route.prefix.version)), items)
+        items = [item for route in routes for item in peer_items(member.node, route, remote=remote)]
+        member.reconciler.want(("peer", other), items if other != host else ())
 
 
 def paths(world: World, ways: list[tuple[str, str]]) -> set[tuple[str, Address]]:
