@@ -287,7 +287,9 @@ class EntersNamespaces(Protocol):
     """A kernel that can open the namespace of a container."""
 
     def inside(self, netns: str) -> Kernel:
-        """Return the kernel of the namespace at that path; the caller closes it.
+        """Return the kernel of the namespace at that path, open; the caller closes it.
+
+        The far end of a veth of ours may be among the items that it reads.
 
         Raises:
             KernelError: nothing is there, or it is not a network namespace.

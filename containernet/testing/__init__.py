@@ -25,6 +25,12 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from None
 
+from .abilities import (
+    EntersNamespacesContract as EntersNamespacesContract,
+    ReadsSysctlsContract as ReadsSysctlsContract,
+    ShowsTablesContract as ShowsTablesContract,
+    UnderlayContract as UnderlayContract,
+)
 from .bed import Bed as Bed
 from .dataplanes import DataplaneContract as DataplaneContract
 from .delivery import LocalDeliveryContract as LocalDeliveryContract
@@ -48,6 +54,7 @@ __all__ = [
     "Clock",
     "ConfiguresNetworkContract",
     "DataplaneContract",
+    "EntersNamespacesContract",
     "FOR_EVER",
     "FakeKernel",
     "Faults",
@@ -55,9 +62,12 @@ __all__ = [
     "KernelContract",
     "LeaseStoreContract",
     "LocalDeliveryContract",
+    "ReadsSysctlsContract",
     "ReservesContract",
     "RouteStoreContract",
     "SOON",
+    "ShowsTablesContract",
     "SimulatedKernel",
+    "UnderlayContract",
     "World",
 ]

@@ -6,10 +6,13 @@ the same errno. `tracing` reads its tables; `World` plugs many of them together.
 
 from __future__ import annotations
 
+import copy
 import errno
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 
 from ..contracts import UnderlayLink
+from ..errors import ConfigError
 from ..items import (
     Bridge,
     BridgePort,
@@ -42,8 +45,17 @@ class SimulatedKernel(MemoryKernel):
         return [found for each in wanted if isinstance(found := self.items.get(each.key), Sysctl)]
 
     def show_tables(self) -> Tables:
-        """Return what it forwards by: its own, not a copy."""
-        return self.tables
+        """Return what it forwards by."""
+        with self._changed:
+            return copy.deepcopy(self.tables)
+
+    def underlay(self, interface: str = "") -> UnderlayLink:
+        """Return the link of that name that is not ours, or the one of the default route."""
+        ways = [self.tables.route(address) for address in map(ip_address, ("0.0.0.0", "::"))]
+        defaults = [way.link for way in ways if way is not None and way.destination.prefixlen == 0]
+        if not interface and not defaults:
+            raise ConfigError(f"no default route; there are: {', '.join(self.foreign) or 'none'}")
+        return super().underlay(interface or defaults[0])
 
     def put_foreign(self, device: Device, addresses: Iterable[Interface] = ()) -> None:
         """Add a device that is not ours, or change it."""
@@ -57,8 +69,9 @@ class SimulatedKernel(MemoryKernel):
             for address in new:
                 self.tables.put(InterfaceAddress(link=device.name, address=address))
 
-    def put_foreign_route(self, route: KernelRoute) -> None:
+    def put_foreign_route(self, route: KernelRoute, *, owner: str = "static") -> None:
         """Add a route that is not ours."""
+        self.others[route.key] = owner
         self.tables.put(route)
 
     def gain_link(self, name: str, *, mac: str, mtu: int) -> None:

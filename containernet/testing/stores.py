@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 import attrs
 
 from ..contracts import ConfiguresNetwork, LeaseStore, Reserves, RouteStore, Subscription
-from ..errors import ConfigError, ContainernetError, LeaseLost, LeaseTaken
+from ..errors import ConfigError, LeaseLost, LeaseTaken
 from ..events import Announced, Event, Snapshot, Withdrawn
 from ..model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
-from .bed import Bed, Closes, StoreT_co
+from .bed import Bed, Closes, StoreT_co, refused as refused
 from .faults import SOON
 from .machines import BoundRouteMachine, LeaseMachine, RouteMachine, run
 
@@ -82,18 +82,6 @@ class Contract(Generic[StoreT_co]):
     def advance(self, seconds: float) -> None:
         """Let time pass for the store."""
         self._bed.advance(seconds)
-
-
-Error = TypeVar("Error", bound=ContainernetError)
-
-
-def refused(expected: type[Error], call: Callable[..., object], *args: Any) -> Error:
-    """Return the error with which the call was refused."""
-    try:
-        outcome = call(*args)
-    except expected as error:
-        return error
-    raise AssertionError(f"expected {expected.__name__}, got {outcome!r}")
 
 
 def nets(*texts: str) -> tuple[Prefix, ...]:

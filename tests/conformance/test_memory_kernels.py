@@ -10,10 +10,20 @@ import pytest
 
 from containernet import derive
 from containernet.errors import KernelError
-from containernet.items import Bridge, Item, Link
+from containernet.items import Bridge, Item, KernelRoute, Link
 from containernet.planning import Create
 from containernet.tables import Device
-from containernet.testing import SOON, FakeKernel, KernelBed, KernelContract, SimulatedKernel
+from containernet.testing import (
+    SOON,
+    EntersNamespacesContract,
+    FakeKernel,
+    KernelBed,
+    KernelContract,
+    ReadsSysctlsContract,
+    ShowsTablesContract,
+    SimulatedKernel,
+    UnderlayContract,
+)
 from containernet.testing.memory_kernel import MemoryKernel
 
 BRIDGE = Link(name="cn0", type=Bridge(), mac="02:00:00:00:00:01", mtu=1500)
@@ -24,7 +34,10 @@ def bed_of(kernel: MemoryKernel) -> KernelBed:
     """Return an empty one; somebody else's items are known by their owner's name."""
 
     def occupy(item: Item) -> None:
-        kernel.others[item.key] = "bird"
+        if isinstance(kernel, SimulatedKernel) and isinstance(item, KernelRoute):
+            kernel.put_foreign_route(KernelRoute(destination=item.destination, link="eth0"), owner="bird")
+        else:
+            kernel.others[item.key] = "bird"
 
     return KernelBed(
         open=kernel.reopen,
@@ -34,7 +47,7 @@ def bed_of(kernel: MemoryKernel) -> KernelBed:
     )
 
 
-class TestFakeKernel(KernelContract):
+class TestFakeKernel(KernelContract, EntersNamespacesContract, UnderlayContract):
     def bed(self) -> KernelBed:
         """Return one with a container's namespace."""
         kernel = FakeKernel()
@@ -42,13 +55,20 @@ class TestFakeKernel(KernelContract):
         return bed_of(kernel)
 
 
-class TestSimulatedKernel(KernelContract):
+def simulated(kind: type[SimulatedKernel] = SimulatedKernel) -> KernelBed:
+    """Return one with a network card and a container's namespace."""
+    kernel = kind()
+    kernel.put_foreign(NIC, map(ip_interface, ("192.0.2.1/24", "2001:db8::1/64")))
+    kernel.network.add(SimulatedKernel("c1"), path="/run/netns/c1")
+    return bed_of(kernel)
+
+
+class TestSimulatedKernel(
+    KernelContract, EntersNamespacesContract, ReadsSysctlsContract, ShowsTablesContract, UnderlayContract
+):
     def bed(self) -> KernelBed:
-        """Return one with a container's namespace."""
-        kernel = SimulatedKernel()
-        kernel.put_foreign(NIC, map(ip_interface, ("192.0.2.1/24", "2001:db8::1/64")))
-        kernel.network.add(SimulatedKernel("c1"), path="/run/netns/c1")
-        return bed_of(kernel)
+        """Return it as it is."""
+        return simulated()
 
 
 @pytest.mark.parametrize("made", [FakeKernel, SimulatedKernel])

@@ -117,7 +117,9 @@ def test_what_somebody_else_did_is_told_once() -> None:
 def test_a_kernel_that_is_closed_says_so() -> None:
     """And one that was told of options, or asked for what is not there."""
     made = kernel()
-    assert made.underlay().addresses == (ip_interface("192.0.2.1/24"),)
+    with pytest.raises(ConfigError, match="no default route; there are: eth0"):
+        made.underlay()
+    assert made.underlay("eth0").addresses == (ip_interface("192.0.2.1/24"),)
     with pytest.raises(ConfigError, match="no link 'eth7'"):
         made.underlay("eth7")
     with pytest.raises(KernelError, match="no such namespace"):
