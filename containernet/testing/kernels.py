@@ -59,12 +59,14 @@ SIX = KernelRoute(
     destination=ip_network("fd00:4:0:1::/64"), link="vx0", gateway=ip_address("fd00:4:0:1::"), onlink=True
 )
 HOPS = [ip_address(text) for text in ("192.0.2.2", "192.0.2.3")]
-OVER_IPIP = [attrs.evolve(FOUR, link="tun0", gateway=hop) for hop in HOPS]
+FAR = [ip_network(text) for text in ("10.4.6.0/24", "fd00:4:0:6::/64")]
+OVER_IPIP = [attrs.evolve(FOUR, destination=FAR[0], link="tun0", gateway=hop) for hop in HOPS]
 OUTER = [
     IpEncap(source=IPv6Address("2001:db8::1"), destination=IPv6Address(text))
     for text in ("2001:db8::2", "2001:db8::3")
 ]
-OVER_IP6TNL = [attrs.evolve(SIX, link="tun6", gateway=None, onlink=False, encap=encap) for encap in OUTER]
+# Not to SIX's destination: Linux takes SIX's gateway as on link only where no other route leads there.
+OVER_IP6TNL = [KernelRoute(destination=FAR[1], link="tun6", encap=encap) for encap in OUTER]
 PORT = BridgePort(link="vx0", bridge="br0")
 FDB = FdbEntry(link="vx0", mac=MAC, destination=ip_address("192.0.2.2"))
 NEIGHBOURS = [Neighbour(link="vx0", address=hop, mac=MAC) for hop in (FOUR.gateway, SIX.gateway) if hop]

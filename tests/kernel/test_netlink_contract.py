@@ -92,3 +92,7 @@ class TestEveryDriver:
         """It comes with the routes over it, changes, makes room for another, and goes."""
         suite.comes_changes_and_goes(kind)
         suite.is_made_anew(kind)
+
+    def test_all_kinds_together(self, suite: TestNetlink) -> None:
+        """In any order, with drift and failures."""
+        suite.test_drift_and_failures_in_any_order()
