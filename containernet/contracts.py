@@ -59,7 +59,7 @@ class LeaseStore(Backend, Protocol):
         ...
 
     def leases(self) -> Sequence[Lease]:
-        """Return all live leases and reservations. Expired ones are not in it."""
+        """Return all live leases and reservations. Expired ones are not in it; `expires` may be None."""
         ...
 
     def claim(self, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease:
@@ -76,7 +76,9 @@ class LeaseStore(Backend, Protocol):
     def renew(self, lease: Lease, ttl: float) -> Lease:
         """Extend `lease` to `ttl` seconds from now, if the store still holds exactly that revision.
 
-        A lease whose time has run out but which nobody took is renewed as well: it was nobody else's meanwhile.
+        A lease whose time has run out but which nobody took is renewed as well: it was nobody else's meanwhile;
+        unless the store deletes what has ended. A store may leave the revision as it is: then every Lease of
+        that claim stands for it.
 
         Raises:
             LeaseLost: the store holds another revision, or none.
@@ -135,6 +137,10 @@ class Subscription(Protocol):
 @runtime_checkable
 class RouteStore(Backend, Protocol):
     """Who can reach what: no consensus needed. All methods may be called from any thread.
+
+    What a call did every subscriber hears, at once or soon. A store without a memory of its own, such as a BGP
+    speaker, holds each handle's routes as long as the handle is open; where several announce one prefix, each
+    subscriber is told one of them, and another when that goes.
 
     Raises (all methods):
         StoreUnavailable: not reachable now. Announce again; that is harmless.

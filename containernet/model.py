@@ -228,8 +228,9 @@ class Lease:
     Args:
         subnets: one per pool, IPv4 first; claimed and lost together.
         node: the owner's name; empty for a reservation.
-        expires: seconds from the moment the store answered until the lease ends; None: never (a reservation).
-        revision: the store's token for compare-and-swap; opaque, and new after every write.
+        expires: seconds from the moment the store answered until the lease ends; None: a reservation, which has
+            no end, or listed by a store that does not tell. A claim and a renewal always tell.
+        revision: the store's token for compare-and-swap; opaque, and never that of another claim.
     """
 
     subnets: tuple[Prefix, ...] = attrs.field(converter=_by_family)
@@ -278,7 +279,7 @@ class Route:
 
     Args:
         prefix: the node's subnet.
-        node: the announcing node's name; may be empty where the store carries none.
+        node: the announcing node's name; where the store carries none, empty or the store's own name for it.
         next_hop: the node's underlay address, of the prefix's own family.
         tunnel: how the node wants its packets.
     """

@@ -13,6 +13,7 @@ from containernet.control import ask
 
 if TYPE_CHECKING:
     from containernet.explaining import Explanation
+    from containernet.model import Lease
 
 NOT_READY = 9
 
@@ -109,12 +110,19 @@ def leases(arguments: argparse.Namespace) -> int:
             (
                 " ".join(map(str, lease.subnets)),
                 lease.node or "(reserved)",
-                "never" if lease.expires is None else f"in {lease.expires:.0f} s",
+                end(lease),
             )
             for lease in held
         ),
     )
     return 0
+
+
+def end(lease: Lease) -> str:
+    """Return in words when a lease ends."""
+    if lease.expires is not None:
+        return f"in {lease.expires:.0f} s"
+    return "not told" if lease.node else "never"
 
 
 def plan(arguments: argparse.Namespace) -> int:

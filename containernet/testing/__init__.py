@@ -7,9 +7,9 @@ Subclass a suite under a name that your test runner collects, override its one f
             clock = Clock()
             return Bed(open=lambda: MyStore(now=clock), advance=clock.advance)
 
-A backend that cannot do everything says so: a dataplane and a kernel in `supports`, a store by the suites that
-it inherits. No test is skipped for that. What a backend does not support it must refuse the way its contract
-says, and that is tested instead. docs/plugins.md has a whole plugin.
+A backend that cannot do everything says so in `supports`, and a store also by the suites that it inherits. No
+test is skipped for that: what a backend does not support it must refuse the way its contract says, or it is
+held to less, and that is tested instead. docs/plugins.md has a whole plugin, and all words for `supports`.
 
 Nothing here imports a test runner. `pytest.register_assert_rewrite("containernet.testing")` in a conftest.py
 makes pytest explain the failures of these tests as it does those of your own.
@@ -47,8 +47,10 @@ from .stores import (
     ReservesContract as ReservesContract,
     RouteStoreContract as RouteStoreContract,
 )
+from .supports import ABILITIES as ABILITIES
 
 __all__ = [
+    "ABILITIES",
     "Bed",
     "BoundRoutesContract",
     "Clock",

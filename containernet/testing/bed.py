@@ -28,11 +28,13 @@ class Bed(Generic[StoreT_co]):
     Args:
         open: returns a new handle; all handles of a bed hold the same leases and routes.
         advance: lets that many seconds pass for the store: moves its clock, or waits.
+        gap: makes every subscriber miss what it has not fetched yet; None: this store loses nothing.
         close: called after the test, when all handles are closed.
     """
 
     open: Callable[[], StoreT_co]
     advance: Callable[[float], None]
+    gap: Callable[[], None] | None = None
     close: Callable[[], None] = lambda: None
 
 
