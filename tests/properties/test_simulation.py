@@ -65,8 +65,7 @@ def containers(world: World) -> list[str]:
 
 def held(world: World) -> dict[str, dict[Key, Item]]:
     """Return what every host holds when it is settled."""
-    for name in world.members:
-        world.settle(name)
+    world.settle_all()
     return {name: dict(member.kernel.read()) for name, member in world.members.items()}
 
 
