@@ -1,10 +1,10 @@
-"""What one event costs a host of a large cluster: others join, fail over, leave and come back.
+"""What one event costs a host of a large cluster: others join, fail over, leave and come back; and a start.
 
     python benchmarks/events.py [--hosts 5000] [--dataplane vxlan] [--json]
 
 One host hears of all others: each event goes through the RIB, the dataplane, the planner and a simulated
 kernel, as it does in the agent. Time is per event; memory is what a peer adds to the process, the simulated
-kernel's own tables included. No root, no network.
+kernel's own tables included. A start is the snapshot of all others, until it is planned. No root, no network.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ipaddress import IPv4Network, ip_address, ip_interface
 from typing import Any
 
 from containernet import derive, loading
-from containernet.events import Announced, Event, Withdrawn
+from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.reconciler import Reconciler
 from containernet.rendering import peer_items, with_subnets
 from containernet.rib import Rib
 from containernet.tables import Device
-from containernet.testing.simulation import SimulatedKernel
+from containernet.testing import SimulatedKernel
 
 POOL = Pool(prefix=IPv4Network("10.0.0.0/8"), subnet_length=24)
 OWN = (ip_interface("172.16.0.1/12"),)
@@ -48,14 +48,18 @@ class Host:
         self.reconciler.want(("host",), (*local.host(self.node), *self.remote.host(self.node)))
         self.reconciler.apply()
 
-    def hear(self, event: Event) -> int:
-        """Do all that an event asks for; return the number of kernel operations."""
-        before = self.kernel.operations
+    def want(self, event: Event) -> None:
+        """Do all that an event asks for, up to the kernel."""
         for change in self.rib.apply(event, now=0.0):
             route = change.new or change.old
             assert route is not None
             items = peer_items(self.node, change.new, remote=self.remote) if change.new else ()
             self.reconciler.want(("route", str(route.prefix)), items)
+
+    def hear(self, event: Event) -> int:
+        """Do all that an event asks for; return the number of kernel operations."""
+        before = self.kernel.operations
+        self.want(event)
         self.reconciler.apply()
         assert self.reconciler.settled
         return self.kernel.operations - before
@@ -88,6 +92,7 @@ def main() -> None:
         micros = " ".join(f"{row[column]:7.1f}" for column in ("median", "p99", "first_tenth", "last_tenth"))
         print(f"{what:10} {micros}   {row['operations']:.1f} kernel operations")
     print(f"memory     {result['bytes_per_peer']:.0f} octets a peer")
+    print(f"start      {result['start']:.1f} ms until all is planned")
 
 
 def measure(hosts: int, dataplane: str) -> dict[str, Any]:
@@ -109,7 +114,22 @@ def measure(hosts: int, dataplane: str) -> dict[str, Any]:
     for what, step in steps.items():
         events[what] = timed(host, list(step()))
         memory = memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"events": events, "bytes_per_peer": memory * 1024 / len(peers)}
+    return {"events": events, "bytes_per_peer": memory * 1024 / len(peers), "start": start(hosts, dataplane)}
+
+
+def start(hosts: int, dataplane: str) -> float:
+    """Return the milliseconds from the first snapshot to the plan: the best of three."""
+    routes = tuple(route(number, dataplane=dataplane) for number in range(1, hosts))
+    millis = []
+    for _ in range(3):
+        host = Host(dataplane)
+        gc.collect()
+        begin = time.perf_counter()
+        host.want(Snapshot(routes=routes))
+        host.reconciler.refresh()
+        host.reconciler.pending()
+        millis.append((time.perf_counter() - begin) * 1e3)
+    return min(millis)
 
 
 def timed(host: Host, events: Sequence[Event]) -> dict[str, float]:

@@ -59,7 +59,7 @@ class LeaseStore(Backend, Protocol):
         ...
 
     def leases(self) -> Sequence[Lease]:
-        """Return all live leases and reservations. Expired ones are not in it."""
+        """Return all live leases and reservations. Expired ones are not in it; `expires` may be None."""
         ...
 
     def claim(self, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Lease:
@@ -76,7 +76,9 @@ class LeaseStore(Backend, Protocol):
     def renew(self, lease: Lease, ttl: float) -> Lease:
         """Extend `lease` to `ttl` seconds from now, if the store still holds exactly that revision.
 
-        A lease whose time has run out but which nobody took is renewed as well: it was nobody else's meanwhile.
+        A lease whose time has run out but which nobody took is renewed as well: it was nobody else's meanwhile;
+        unless the store deletes what has ended. A store may leave the revision as it is: then every Lease of
+        that claim stands for it.
 
         Raises:
             LeaseLost: the store holds another revision, or none.
@@ -183,6 +185,10 @@ class Subscription(Protocol):
 class RouteStore(Backend, Protocol):
     """Who can reach what: no consensus needed. All methods may be called from any thread.
 
+    What a call did every subscriber hears, at once or soon. A store without a memory of its own, such as a BGP
+    speaker, holds each handle's routes as long as the handle is open; where several announce one prefix, each
+    subscriber is told one of them, and another when that goes.
+
     Raises (all methods):
         StoreUnavailable: not reachable now. Announce again; that is harmless.
     """
@@ -247,14 +253,27 @@ class EndpointItems:
 
 @runtime_checkable
 class LocalDelivery(Backend, Protocol):
-    """How a container hangs on its host; pure, like a Dataplane."""
+    """How a container hangs on its host; pure, like a Dataplane.
+
+    No item of an endpoint has the key of another endpoint's or of the host's own, so that each can come and go
+    alone.
+    """
 
     def host(self, node: Node) -> Iterable[Item]:
-        """Return what the host needs before the first container."""
+        """Return what the host needs before the first container.
+
+        Raises:
+            ConfigError: the node cannot take part, such as by a family that is not carried.
+        """
         ...
 
     def endpoint(self, node: Node, endpoint: Endpoint) -> EndpointItems:
-        """Return what one container's interface needs."""
+        """Return what one container's interface needs.
+
+        The host's part holds the veth whose far end, of the node's `container_mtu`, is the interface. The
+        container's part stands on that interface, all of it, and goes with it: its addresses, and a way to
+        everybody in each of their families.
+        """
         ...
 
 
@@ -321,7 +340,9 @@ class EntersNamespaces(Protocol):
     """A kernel that can open the namespace of a container."""
 
     def inside(self, netns: str) -> Kernel:
-        """Return the kernel of the namespace at that path; the caller closes it.
+        """Return the kernel of the namespace at that path, open; the caller closes it.
+
+        The far end of a veth of ours may be among the items that it reads.
 
         Raises:
             KernelError: nothing is there, or it is not a network namespace.

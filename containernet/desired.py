@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from .items import Item, Key
+from .items import Item, Key, by_key
 
 Owner = tuple[str, ...]
 
@@ -23,27 +23,22 @@ class Desired(Mapping[Key, Item]):
     def __init__(self) -> None:
         self._effective: dict[Key, Item] = {}
         self._by_owner: dict[Owner, dict[Key, Item]] = {}
-        self._shared: dict[Key, set[Owner]] = {}
-        self._single: dict[Key, Owner] = {}
+        self._winner: dict[Key, Owner] = {}
+        self._others: dict[Key, set[Owner]] = {}  # nearly every key has one owner; only the rest pay for a set
 
-    def put(self, owner: Owner, items: Iterable[Item]) -> set[Key]:
+    def put(self, owner: Owner, items: Iterable[Item]) -> list[Key]:
         """Make `items` all that `owner` wants; return the keys whose effective item is not what it was.
 
         Idempotent. O(items of this owner). No items: the owner is forgotten.
         """
-        new = {item.key: item for item in items}
-        old = self._by_owner.get(owner, {})
-        # In the order given, not a set's: the same items make the same plan in every process.
-        before = {key: self._effective.get(key) for key in (*old, *new)}
+        new = by_key(items)
+        old = self._by_owner.pop(owner, {})
         if new:
             self._by_owner[owner] = new
-        else:
-            self._by_owner.pop(owner, None)
-        for key in old.keys() - new.keys():
-            self._leave(key, owner)
-        for key in new:
-            self._join(key, owner)
-        return {key for key, item in before.items() if self._settle(key) != item}
+        # In the order given, not a set's: the same items make the same plan in every process.
+        changed = [key for key in old if key not in new and self._leave(key, owner)]
+        changed += [key for key, item in new.items() if self._join(key, owner, item)]
+        return changed
 
     def owners(self) -> list[Owner]:
         """Return everybody who wants something."""
@@ -52,6 +47,11 @@ class Desired(Mapping[Key, Item]):
     def of(self, owner: Owner) -> Mapping[Key, Item]:
         """Return what one owner wants."""
         return self._by_owner.get(owner, {})
+
+    @property
+    def effective(self) -> Mapping[Key, Item]:
+        """The same as a plain dict, for who walks all of it; it stays ours."""
+        return self._effective
 
     def __getitem__(self, key: Key) -> Item:
         return self._effective[key]
@@ -62,28 +62,32 @@ class Desired(Mapping[Key, Item]):
     def __len__(self) -> int:
         return len(self._effective)
 
-    # Nearly every key has one owner; only the others pay for a set.
+    # Both return whether the effective item of that key is another one than before.
 
-    def _join(self, key: Key, owner: Owner) -> None:
-        if key in self._shared:
-            self._shared[key].add(owner)
-        elif self._single.setdefault(key, owner) != owner:
-            self._shared[key] = {self._single.pop(key), owner}
+    def _join(self, key: Key, owner: Owner, item: Item) -> bool:
+        winner = self._winner.setdefault(key, owner)
+        if winner != owner:
+            others = self._others.setdefault(key, set())
+            others.add(max(winner, owner))
+            if winner < owner:
+                return False
+            others.discard(owner)
+            self._winner[key] = owner
+        before = self._effective.get(key)
+        self._effective[key] = item
+        return before is None or before != item
 
-    def _leave(self, key: Key, owner: Owner) -> None:
-        if self._single.get(key) == owner:
-            del self._single[key]
-        elif key in self._shared:
-            self._shared[key].discard(owner)
-            if len(self._shared[key]) == 1:
-                self._single[key] = self._shared.pop(key).pop()
-
-    def _settle(self, key: Key) -> Item | None:
-        owner = self._single.get(key)
-        if owner is None:
-            owner = min(self._shared.get(key, ()), default=None)
-        if owner is None:
-            self._effective.pop(key, None)
-            return None
-        item = self._effective[key] = self._by_owner[owner][key]
-        return item
+    def _leave(self, key: Key, owner: Owner) -> bool:
+        others = self._others.get(key)
+        if others is None:
+            del self._winner[key], self._effective[key]
+            return True
+        before = self._effective[key]
+        if self._winner[key] == owner:
+            self._winner[key] = heir = min(others)
+            self._effective[key] = self._by_owner[heir][key]
+            owner = heir
+        others.remove(owner)
+        if not others:
+            del self._others[key]
+        return self._effective[key] != before

@@ -1,29 +1,39 @@
-"""Why a packet gets where it gets, or does not: the tracer's way, in words, with who announced the route.
+"""Why a packet gets where it gets, or does not: the tracer's way in words, with what is said of it.
 
-The view is whatever the caller can read: one host with its containers, where the way ends at the network card,
-or a whole laboratory.
+The first line is the verdict; then what to do, the largest packet, and the way with all that decided. Text and
+JSON are written from the same values. Pure: what can be seen is made in `sight`, what is said in `hearsay`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
-from . import derive
-from .addresses import AddressBook
-from .config import Config
-from .contracts import EntersNamespaces, Kernel, ShowsTables
-from .errors import ConfigError, DaemonUnavailable, KernelError
-from .items import KernelRoute
-from .model import Address, Endpoint
-from .tables import Tables
-from .tracing import End, Network, Trace, trace
+from .hearsay import Announcement, Fault, Hearsay
+from .items import FdbEntry, KernelRoute
+from .model import Address
+from .packet import Ethernet, Ipv4, Ipv6, Layer, Udp
+from .tracing import UNKNOWN, Entry, Hop, Network, Trace, trace
 
 LARGEST = 65535  # octets of an IP packet
+NOTHING_SAID = Hearsay()
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """An entry of a kernel's tables that decided, and who announced it, where that is known."""
+
+    entry: Entry
+    announced: Announcement | None = None
+
+    def __str__(self) -> str:
+        return f"{self.entry}  ({self.announced})" if self.announced else str(self.entry)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the decision as JSON values."""
+        return {"entry": str(self.entry), "announced": self.announced.to_json() if self.announced else None}
 
 
 @attrs.frozen(kw_only=True)
@@ -33,209 +43,224 @@ class Explanation:
     Args:
         start: the namespace that the packet comes from.
         way: the trace.
+        wrong: the first thing that is wrong with it; None: nothing that can be seen from here.
+        decided: what decided at each hop, and where the packet died.
         fits: the largest packet that takes the same way, octets; 0: none does.
-        announced: prefix to who announced it, and when that was heard.
-        refused: why the daemon makes no route to the destination; empty: it makes one, or was not asked.
+        limit: what becomes of one that is larger; empty: nothing is larger, or none arrives.
+        answer: the way back of an echo reply; None: it does not begin within sight.
+        notes: what should be known beside it, one line each.
     """
 
     start: str
     way: Trace
+    wrong: Fault | None
+    decided: tuple[tuple[Decision, ...], ...]
     fits: int
-    announced: Mapping[str, str]
-    refused: str = ""
+    limit: str = ""
+    answer: Explanation | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def wrong(self) -> str:
-        """The first thing that is wrong, in one line; empty: nothing that can be seen from here."""
-        death = self.way.death
-        return self.refused or (f"{death.where}: {death.reason}" if death else "")
+    def first_fault(self) -> Fault | None:
+        """What is wrong with the way or, if it is fine, with the way back."""
+        return self.wrong or (self.answer.wrong if self.answer else None)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it arrives, and if not, what is wrong first; one line."""
+        way = f"{self.start} > {self.way.destination}"
+        if self.wrong is not None:
+            return f"{way} does not arrive: {self.wrong}"
+        if self.way.left:
+            last = self.way.hops[-1]
+            return f"{way} leaves {last.where} by {last.link} for {self._next}; the rest is out of sight"
+        if self.answer is None:
+            return f"{way} arrives at {self.way.arrived}"
+        if self.answer.wrong is not None:
+            return f"{way} arrives at {self.way.arrived}, but no answer comes back: {self.answer.wrong}"
+        back = "its answer leaves for what is out of sight" if self.answer.way.left else "its answer comes back"
+        return f"{way} arrives at {self.way.arrived}, and {back}"
+
+    @property
+    def _next(self) -> str:
+        """Who gets the packet that leaves: the next host or router, by its address and, if known, its name."""
+        last, to = self.way.hops[-1], _outer(self.way.hops[-1].headers).destination
+        if to == self.way.destination:
+            gateways = [entry.gateway for entry in last.entries if isinstance(entry, KernelRoute)]
+            to = gateways[-1] or to
+        names = [decision.announced.node for decision in self.decided[-1] if decision.announced]
+        return f"{names[0]}, {to}" if names else str(to)
 
     def lines(self) -> Iterator[str]:
-        """Yield the explanation line by line."""
-        yield f"{self.start} > {self.way.destination}"
-        for hop in self.way.hops:
+        """Yield the explanation line by line, the verdict first."""
+        yield self.verdict
+        if self.first_fault is not None:
+            yield f"what to do: {self.first_fault.advice}"
+        if self.fits:
+            yield f"at most {self.fits} octets fit" + (f" ({self.limit})" if self.limit else "")
+        yield from (f"note: {note}" for note in self.notes)
+        yield from self.steps()
+        if self.answer is not None and self.answer.wrong is not None:
+            yield f"the answer, {self.answer.start} > {self.answer.way.destination}:"
+            yield from self.answer.steps()
+
+    def steps(self) -> Iterator[str]:
+        """Yield the way, hop by hop: what decided, the headers from the outside in, the switches."""
+        for hop, decisions in zip(self.way.hops, self.decided, strict=False):
             yield f"{hop.where} sends it by {hop.link}, mtu {hop.mtu}"
-            yield from (f"    {self._decided(entry)}" for entry in hop.entries)
-            yield from (f"        {layer}" for layer in hop.headers)
+            yield from (f"    {decision}" for decision in decisions)
+            yield from (f"        {_told(layer)}" for layer in hop.headers)
             yield from (f"    through {bridge} of {where}" for where, bridge in hop.switches)
-        death = self.way.death
-        if death is not None:
-            yield f"it ends at {death.where}: {death.reason}"
-            yield from (f"    {self._decided(entry)}" for entry in death.entries)
-        if self.refused:
-            yield f"the daemon makes no route there: {self.refused}"
-        elif death is not None:
-            yield f"what to do: {death.advice}"
-        elif self.way.left:
-            yield f"it leaves {self.way.hops[-1].where}, out of sight; at most {self.fits} octets fit"
-        else:
-            yield f"it arrives at {self.way.arrived}; at most {self.fits} octets fit"
+        if self.way.death is not None:
+            yield f"it ends at {self.way.death}"
+            yield from (f"    {decision}" for decision in self.decided[-1])
+        elif self.way.arrived:
+            yield f"it arrives at {self.way.arrived}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the explanation as JSON values."""
-        death = self.way.death
+        """Return the explanation as JSON values; docs/operate.md has the fields."""
+        way, death = self.way, self.way.death
         return {
             "from": self.start,
-            "source": str(self.way.source) if self.way.source else None,
-            "destination": str(self.way.destination),
+            "source": str(way.source) if way.source else None,
+            "destination": str(way.destination),
+            "outcome": "dies" if death else "leaves" if way.left else "arrives",
+            "verdict": self.verdict,
+            "arrived": way.arrived or None,
+            "wrong": self.wrong.to_json() if self.wrong else None,
+            "fits": self.fits,
+            "limit": self.limit or None,
+            "notes": list(self.notes),
             "hops": [
                 {
                     "where": hop.where,
                     "link": hop.link,
                     "mtu": hop.mtu,
-                    "decided": [self._decided(entry) for entry in hop.entries],
-                    "headers": [str(layer) for layer in hop.headers],
-                    "switches": [list(end) for end in hop.switches],
+                    "decided": [decision.to_json() for decision in decisions],
+                    "headers": [_told(layer) for layer in hop.headers],
+                    "switches": [{"where": where, "link": bridge} for where, bridge in hop.switches],
                 }
-                for hop in self.way.hops
+                for hop, decisions in zip(way.hops, self.decided, strict=False)
             ],
-            "arrived": self.way.arrived or None,
-            "left": self.way.left,
-            "fits": self.fits,
-            "wrong": self.wrong or None,
             "death": None
             if death is None
             else {
                 "where": death.where,
+                "kind": death.kind,
                 "reason": death.reason,
-                "advice": death.advice,
-                "decided": [self._decided(entry) for entry in death.entries],
+                "mtu": death.mtu or None,
+                "decided": [decision.to_json() for decision in self.decided[-1]],
             },
+            "answer": self.answer.to_json() if self.answer else None,
         }
 
-    def _decided(self, entry: object) -> str:
-        who = self.announced.get(str(entry.destination)) if isinstance(entry, KernelRoute) else None
-        return f"{entry}  ({who})" if who else str(entry)
+
+def _told(layer: Layer) -> str:
+    """Return a header, with a star and its meaning for what only a packet that is sent will have."""
+    match layer:
+        case Ethernet(destination=mac) if mac == UNKNOWN:
+            how = "ARP" if layer.ethertype == 0x0800 else "neighbour discovery"
+            return (
+                str(layer).replace(UNKNOWN, "*") + f" (*: not known yet, asked for by {how} before it is sent)"
+            )
+        case Udp(source=0):
+            # The kernel takes the range from net.ipv4.ip_local_port_range (udp_flow_src_port).
+            return str(layer).replace("UDP 0", "UDP *") + " (*: a hash of the packet inside, 32768 to 60999)"
+    return str(layer)
 
 
-def explain(
-    network: Network, start: str, destination: Address, *, status: Mapping[str, Any] | None = None
-) -> Explanation:
-    """Return the way of a small packet, and how large it could be.
+def _outer(headers: Iterable[Layer]) -> Ipv4 | Ipv6:
+    return next(layer for layer in headers if isinstance(layer, Ipv4 | Ipv6))
 
-    Args:
-        status: of the daemon of the host where the packet starts; None: it does not answer.
-    """
-    way = trace(network, start, destination)
+
+def explain(network: Network, start: str, destination: Address, *, said: Hearsay = NOTHING_SAID) -> Explanation:
+    """Return the way of a small packet, how large it could be, and whether an answer comes back."""
+    there = _judged(network, start, trace(network, start, destination), said)
+    way = there.way
+    if not way.arrived or way.arrived == start or there.wrong or way.source is None:
+        return there
+    back = trace(network, way.arrived, way.source, source=destination)
+    return attrs.evolve(there, answer=_judged(network, way.arrived, back, said))
+
+
+def _judged(network: Network, start: str, way: Trace, said: Hearsay) -> Explanation:
+    wrong = _wrong(way, said)
+    fits, limit = (0, "") if wrong else _largest(network, start, way)
+    decisions = [(hop.where, hop.entries) for hop in way.hops]
+    if way.death is not None:
+        decisions.append((way.death.where, way.death.entries))
+    hosts = (where for where, _ in decisions if where in said.hosts)
     return Explanation(
         start=start,
         way=way,
-        fits=0 if way.death else _largest(network, start, destination),
-        announced=announced_by(status) if status else {},
-        refused=refused_by(status, destination) if status else "",
+        wrong=wrong,
+        decided=tuple(
+            tuple(Decision(entry=entry, announced=_announced(said, where, entry)) for entry in entries)
+            for where, entries in decisions
+        ),
+        fits=fits,
+        limit=limit,
+        notes=(*said.notes(hosts, wrong), *_beside(way, said, wrong)),
     )
 
 
-def _largest(network: Network, start: str, destination: Address) -> int:
+def _beside(way: Trace, said: Hearsay, wrong: Fault | None) -> Iterator[str]:
+    """Yield whose the address is that was not reached; or what becomes of an answer from out of sight."""
+    if wrong:
+        if owner := said.owner(way.destination):
+            yield owner
+    elif way.left and not said.in_pool(way.destination):
+        source = _outer(way.hops[-1].headers).source
+        if said.in_pool(source):
+            yield f"{source} goes out as it is (no address translation): is there a way back to it?"
+
+
+def _announced(said: Hearsay, where: str, entry: Entry) -> Announcement | None:
+    return said.announced(where, entry.destination) if isinstance(entry, KernelRoute) else None
+
+
+def _wrong(way: Trace, said: Hearsay) -> Fault | None:
+    """Return the first thing that is wrong with a way, and the deepest that is known of it."""
+    if way.arrived:
+        return None
+    if (nowhere := said.nowhere(way.destination)) is not None:
+        return nowhere
+    for hop in way.hops:
+        if hop.where in said.hosts and (fault := _astray(way, hop, said)) is not None:
+            return fault
+    death = way.death
+    if death is None:
+        return None
+    unrouted = death.where in said.hosts and death.kind == "unreachable" and not death.entries
+    if unrouted and (fault := said.routeless(death.where, way.destination)) is not None:
+        return fault
+    advice = death.advice
+    if death.where not in said.hosts and not death.entries and said.in_pool(way.destination):
+        advice = "`containernet attach` gives a container its addresses and routes, again if they are gone"
+        if way.hops:
+            advice = "only hosts know the way to containers: it needs a route there by one of them"
+    return Fault(where=death.where, reason=death.reason, advice=advice)
+
+
+def _astray(way: Trace, hop: Hop, said: Hearsay) -> Fault | None:
+    """Return what is wrong with where a host sends a packet for a container; None: nothing."""
+    route = next((entry for entry in hop.entries if isinstance(entry, KernelRoute)), None)
+    if route is None or not said.in_pool(route.destination):
+        return said.routeless(hop.where, way.destination)
+    fdb = next((entry.destination for entry in hop.entries if isinstance(entry, FdbEntry)), None)
+    behind = fdb or (route.encap.destination if route.encap else route.gateway)
+    return said.elsewhere(hop.where, route.destination, behind) if behind else None
+
+
+def _largest(network: Network, start: str, way: Trace) -> tuple[int, str]:
+    def attempt(size: int) -> Trace:
+        return trace(network, start, way.destination, size=size, source=way.source)
+
     fits, too_large = 100, LARGEST + 1
     while too_large - fits > 1:
         middle = (fits + too_large) // 2
-        if trace(network, start, destination, size=middle).death is None:
+        if attempt(middle).death is None:
             fits = middle
         else:
             too_large = middle
-    return fits
-
-
-def announced_by(status: Mapping[str, Any]) -> dict[str, str]:
-    """Return who announced which prefix, out of a daemon's status."""
-    return {
-        route["prefix"]: f"announced by {route['node'] or route['next_hop']}, heard from {route['store']} at "
-        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(route['since']))}"
-        for route in status["routes"]
-    }
-
-
-def refused_by(status: Mapping[str, Any], destination: Address) -> str:
-    """Return why a daemon makes no route to an address, out of its status; empty: it does not refuse one."""
-    return next(
-        (str(reason) for prefix, reason in status["refused"].items() if destination in ip_network(prefix)),
-        "",
-    )
-
-
-def explain_here(config: Config, kernel: Kernel, destination: str, *, source: str = "") -> Explanation:
-    """Return the way of a packet as far as this host knows it.
-
-    Args:
-        destination: an address, or a container of this host.
-        source: a container of this host; empty: the host itself.
-
-    Raises:
-        ConfigError: no such container, or no such address; or this kernel cannot tell what it forwards by.
-    """
-    from .control import ask
-
-    endpoints = {each.container: each for each in _endpoints(config)}
-    network = _view(kernel, endpoints)
-    if source and source not in network.tables:
-        known = ", ".join(sorted(endpoints)) or "none"
-        raise ConfigError(f"no container {source!r} on this host: there are {known}")
-    try:
-        status = ask(config.socket, "status")
-    except DaemonUnavailable:
-        status = None
-    return explain(network, source or HOST, target(destination, endpoints), status=status)
-
-
-HOST = "this host"
-
-
-def target(word: str, endpoints: Mapping[str, Endpoint]) -> Address:
-    """Return the address that a word means: itself, or a container's first.
-
-    Raises:
-        ConfigError: it means none.
-    """
-    if word in endpoints:
-        return endpoints[word].addresses[0].ip
-    try:
-        return ip_address(word)
-    except ValueError as error:
-        known = ", ".join(sorted(endpoints)) or "none"
-        raise ConfigError(f"{word!r} is neither an address nor a container of this host ({known})") from error
-
-
-def tables_of(kernel: Kernel) -> Tables:
-    """Return what a kernel forwards by.
-
-    Raises:
-        ConfigError: this backend cannot tell.
-    """
-    if not isinstance(kernel, ShowsTables):
-        raise ConfigError(f"{type(kernel).__name__} cannot tell what it forwards by; use backend netlink")
-    return kernel.show_tables()
-
-
-def _view(kernel: Kernel, endpoints: Mapping[str, Endpoint]) -> Network:
-    tables = {HOST: tables_of(kernel)}
-    cables: dict[End, End] = {}
-    for name, endpoint in endpoints.items():
-        if not isinstance(kernel, EntersNamespaces):
-            break
-        try:
-            inner = kernel.inside(endpoint.netns)
-        except KernelError:
-            continue  # the container is gone, and its interface with it
-        try:
-            tables[name] = tables_of(inner)
-        finally:
-            inner.close()
-        cables.update(cable(HOST, name, endpoint.container, endpoint.interface))
-    return Network(tables=tables, cables=cables)
-
-
-def cable(host: str, where: str, container: str, interface: str = "eth0") -> dict[End, End]:
-    """Return a container's cable from both its ends."""
-    ends = (host, derive.interface_name("veth", container, interface)), (where, interface)
-    return {ends[0]: ends[1], ends[1]: ends[0]}
-
-
-def _endpoints(config: Config) -> tuple[Endpoint, ...]:
-    if not config.addresses.exists():
-        return ()
-    book = AddressBook(config.addresses)
-    try:
-        return book.assigned()
-    finally:
-        book.close()
+    return fits, "" if fits == LARGEST else str(attempt(too_large).death)

@@ -5,6 +5,9 @@ says when it is created relative to the others (the reverse order deletes), `lin
 without which it cannot exist. Each prints itself in the words of `ip` and `bridge`, since that is the language
 in which an operator can check it.
 
+A key is worked out once, and of numbers and strings alone: it is looked up some twenty times on the way from a
+route to the kernel, and an `ipaddress` object takes ten times as long to hash as a number.
+
 Equality is what the planner compares. What matters only at the moment of creation (where the far end of a
 veth goes) is left out of it, because a kernel cannot tell it afterwards.
 """
@@ -136,9 +139,10 @@ class Link:
     mac: str = ""
     mtu: int
     up: bool = True
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """The name is the identity."""
         return ("link", self.name)
 
@@ -183,9 +187,10 @@ class BridgePort:
     link: str
     bridge: str
     hairpin: bool = False
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """A link is a member of one bridge at most."""
         return ("port", self.link)
 
@@ -204,9 +209,10 @@ class InterfaceAddress:
     rank: ClassVar[Rank] = Rank.ADDRESS
     link: str
     address: Interface
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """The kernel's identity: link, address and prefix length."""
         return ("address", self.link, self.address)
 
@@ -230,9 +236,10 @@ class Sysctl:
     name: str
     value: str
     link: str = ""
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """The path."""
         return ("sysctl", self.name)
 
@@ -248,9 +255,10 @@ class FdbEntry:
     link: str
     mac: str
     destination: Address
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """One unicast MAC has one destination."""
         return ("fdb", self.link, self.mac)
 
@@ -266,11 +274,12 @@ class Neighbour:
     link: str
     address: Address
     mac: str
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """One address on one link has one neighbour."""
-        return ("neighbour", self.link, self.address)
+        return ("neighbour", self.link, self.address.version, int(self.address))
 
     def __str__(self) -> str:
         return f"neighbour {self.address} lladdr {self.mac} dev {self.link} nud permanent"
@@ -313,11 +322,14 @@ class KernelRoute:
     encap: IpEncap | None = None
     table: int = 254
     metric: int = 0
+    key: Key = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def key(self) -> Key:
+    @key.default
+    def _key(self) -> Key:
         """The kernel's identity: table, destination and metric."""
-        return ("route", self.table, self.destination, self.metric)
+        destination = self.destination
+        first, length = int(destination.network_address), destination.prefixlen
+        return ("route", destination.version, first, length, self.metric, self.table)
 
     def __str__(self) -> str:
         words = [f"route {self.destination}"]

@@ -33,12 +33,14 @@ IPV4_MINIMUM_MTU = 68  # RFC 791, "every internet module must be able to forward
 
 def overlaps(one: Prefix, other: Prefix) -> bool:
     """Return whether two prefixes share an address; prefixes of different families never do."""
-    return one.version == other.version and one.overlaps(other)
+    return contains(one, other) or contains(other, one)  # there is no third way
 
 
 def contains(outer: Prefix, inner: Prefix) -> bool:
     """Return whether every address of `inner` lies in `outer`."""
-    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+    return (
+        outer.version == inner.version and outer.prefixlen <= inner.prefixlen and inner.network_address in outer
+    )
 
 
 def _by_family(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
@@ -204,6 +206,11 @@ class Node:
         """Return the leased subnet of that family, or None."""
         return next((own for own in self.subnets if own.version == version), None)
 
+    def owns(self, address: Address) -> bool:
+        """Return whether `address` is one of the node's own on the underlay."""
+        number, version = int(address), address.version
+        return any(int(own) == number and own.version == version for own in self.addresses)
+
     def on_link(self, address: Address) -> bool:
         """Return whether `address` can be reached over the underlay link without a router."""
         return any(own.version == address.version and address in own.network for own in self.addresses)
@@ -221,8 +228,9 @@ class Lease:
     Args:
         subnets: one per pool, IPv4 first; claimed and lost together.
         node: the owner's name; empty for a reservation.
-        expires: seconds from the moment the store answered until the lease ends; None: never (a reservation).
-        revision: the store's token for compare-and-swap; opaque, and new after every write.
+        expires: seconds from the moment the store answered until the lease ends; None: a reservation, which has
+            no end, or listed by a store that does not tell. A claim and a renewal always tell.
+        revision: the store's token for compare-and-swap; opaque, and never that of another claim.
     """
 
     subnets: tuple[Prefix, ...] = attrs.field(converter=_by_family)
@@ -259,7 +267,10 @@ class Tunnel:
 
     def get(self, name: str) -> Scalar:
         """Return one value of `data`, or None."""
-        return dict(self.data).get(name)
+        for each, value in self.data:
+            if each == name:
+                return value
+        return None
 
 
 @attrs.frozen(kw_only=True)
@@ -268,7 +279,7 @@ class Route:
 
     Args:
         prefix: the node's subnet.
-        node: the announcing node's name; may be empty where the store carries none.
+        node: the announcing node's name; where the store carries none, empty or the store's own name for it.
         next_hop: the node's underlay address, of the prefix's own family.
         tunnel: how the node wants its packets.
     """

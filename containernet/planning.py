@@ -16,7 +16,8 @@ has to be made anew. A replaced item is one operation: there is no moment withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from operator import attrgetter
 
 import attrs
 
@@ -56,6 +57,8 @@ class Delete:
 
 Operation = Create | Replace | Delete
 
+_RANK = attrgetter("item.rank")
+
 
 def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Operation, ...]:
     """Return the operations that turn `actual` into `desired`, in an order that breaks nothing on the way.
@@ -72,30 +75,28 @@ def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Opera
     first = [Delete(actual[("link", name)]) for name in sorted(reborn)]
     moved = _addresses_that_moved(desired, actual)
     first += [Delete(actual[key]) for key in moved if not _falls_with(actual[key], reborn)]
-    make = [
-        operation
-        for key, item in desired.items()
-        for operation in _make(item, None if _falls_with(actual.get(key), reborn) else actual.get(key))
-    ]
-    make.sort(key=lambda operation: operation.item.rank)
+    make: list[Operation] = []
+    for key, item in desired.items():
+        there = actual.get(key)
+        if there is None or _falls_with(there, reborn):
+            make.append(Create(item))
+        elif not _is_already(item, there):
+            make.append(Replace(item, there))
+    make.sort(key=_RANK)
     drop = [
         Delete(item)
         for key, item in actual.items()
         if key not in desired and key not in moved
         if not _falls_with(item, reborn) and not isinstance(item, Sysctl)
     ]
-    drop.sort(key=lambda operation: -operation.item.rank)
+    drop.sort(key=_RANK, reverse=True)
     return (*first, *make, *drop)
 
 
-def _make(item: Item, actual: Item | None) -> Iterator[Operation]:
-    if actual is None:
-        yield Create(item)
-    elif isinstance(item, Link) and isinstance(actual, Link):
-        if not item.matches(actual):
-            yield Replace(item, actual)
-    elif item != actual:
-        yield Replace(item, actual)
+def _is_already(item: Item, actual: Item) -> bool:
+    if isinstance(item, Link) and isinstance(actual, Link):
+        return item.matches(actual)
+    return item == actual
 
 
 def _links_made_anew(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> set[str]:
@@ -119,19 +120,19 @@ def _links_made_anew(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) ->
 
 def _addresses_that_moved(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> list[Key]:
     """Return the keys of our addresses that nobody wants any more, in the way of a wanted route."""
+    leaving = [
+        (key, item.address)
+        for key, item in actual.items()
+        if isinstance(item, InterfaceAddress) and key not in desired
+    ]
+    if not leaving:
+        return []  # as nearly always: what follows looks at every route
     routes = [item for item in desired.values() if isinstance(item, KernelRoute)]
     gateways = {route.gateway for route in routes}
     destinations = {route.destination for route in routes}
-    return [
-        key
-        for key, item in actual.items()
-        if key not in desired and isinstance(item, InterfaceAddress)
-        if item.address.ip in gateways or item.address.network in destinations
-    ]
+    return [key for key, own in leaving if own.ip in gateways or own.network in destinations]
 
 
-def _falls_with(item: Item | None, links: set[str]) -> bool:
+def _falls_with(item: Item, links: set[str]) -> bool:
     """Return whether the kernel drops the item by itself when those links go."""
-    if item is None or not links:
-        return False
-    return item.link in links or getattr(item, "bridge", "") in links
+    return bool(links) and (item.link in links or getattr(item, "bridge", "") in links)

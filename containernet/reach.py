@@ -49,7 +49,7 @@ def check_tunnel_type(route: Route, expected: str) -> None:
     Raises:
         RouteRefused: it announced another one.
     """
-    if route.tunnel.type not in {"", expected}:
+    if route.tunnel.type not in ("", expected):
         raise RouteRefused(
             f"{expected} cannot reach {route.prefix}: {route.node or route.next_hop} announced it for "
             f"{route.tunnel.type}; set the same remote dataplane on both hosts"

@@ -30,7 +30,7 @@ class Reconciler:
         self.prune = True
         self.kernel = kernel
         self._programmed: dict[Key, Item] = {}
-        self._touched: set[Key] = set()
+        self._touched: dict[Key, None] = {}  # a set that keeps the order: equal input, equal plan
         self._whole = True
 
     @property
@@ -41,7 +41,7 @@ class Reconciler:
     @property
     def due(self) -> set[Key]:
         """The keys that are known not to be as they should: wanted otherwise since, or failed."""
-        return self._touched | self.failures.keys()
+        return self._touched.keys() | self.failures.keys()
 
     @property
     def programmed(self) -> Mapping[Key, Item]:
@@ -50,7 +50,7 @@ class Reconciler:
 
     def want(self, owner: Owner, items: Iterable[Item]) -> None:
         """Make `items` all that `owner` wants; nothing is executed before `apply`."""
-        self._touched |= self.desired.put(owner, items)
+        self._touched.update(dict.fromkeys(self.desired.put(owner, items)))
 
     def refresh(self) -> None:
         """Read the kernel, so that the next `apply` compares everything.
@@ -63,12 +63,12 @@ class Reconciler:
 
     def pending(self) -> tuple[Operation, ...]:
         """Return what `apply` would execute now, executing nothing."""
-        if self._whole or self._rebuilds_a_link():
-            desired: Mapping[Key, Item] = self.desired
-            actual: Mapping[Key, Item] = self._programmed
-        else:
-            desired = {key: self.desired[key] for key in self._touched if key in self.desired}
-            actual = {key: self._programmed[key] for key in self._touched if key in self._programmed}
+        desired, actual = self.desired.effective, self.programmed
+        if not self._whole:
+            touched = {key: desired[key] for key in self._touched if key in desired}
+            there = {key: actual[key] for key in self._touched if key in actual}
+            if not _rebuilds_a_link(touched, there):
+                desired, actual = touched, there
         if not self.prune:
             actual = {key: item for key, item in actual.items() if key in desired or key in self._touched}
         return plan(desired, actual)
@@ -83,10 +83,10 @@ class Reconciler:
         failures = self.kernel.execute(operations) if operations else ()
         if self._whole:
             self.failures.clear()
-        for key in self._touched:
-            self.failures.pop(key, None)
+        for key in self.failures.keys() & self._touched.keys():
+            del self.failures[key]
         self._whole = False
-        self._touched = set()
+        self._touched = {}
         self._remember(operations, failures)
         return operations
 
@@ -94,8 +94,9 @@ class Reconciler:
         failed = {failure.operation: failure for failure in failures}
         for operation in operations:
             key = operation.item.key
-            self.failures.pop(key, None)
-            if failure := failed.get(operation):
+            if self.failures:
+                self.failures.pop(key, None)
+            if failed and (failure := failed.get(operation)):
                 self.failures[key] = failure
             elif isinstance(operation, Delete):
                 self._programmed.pop(key, None)
@@ -109,13 +110,11 @@ class Reconciler:
         for key in stood:
             del self._programmed[key]
 
-    def _rebuilds_a_link(self) -> bool:
-        # A device made anew takes everything on it along, and the planner has to see all of that.
-        return any(
-            isinstance(wanted := self.desired.get(key), Link)
-            and (key in self._programmed or wanted.exclusive is not None)
-            for key in self._touched
-        )
+
+def _rebuilds_a_link(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> bool:
+    # A device made anew takes everything on it along, and the planner has to see all of that.
+    links = [item for item in desired.values() if isinstance(item, Link)]
+    return any(link.key in actual or link.exclusive is not None for link in links)
 
 
 def stands_on(item: Item, link: str) -> bool:

@@ -108,4 +108,4 @@ def render(
             refused[route.prefix] = str(refusal)
     for endpoint in endpoints:
         desired.put(("endpoint", endpoint.container, endpoint.interface), local.endpoint(node, endpoint).host)
-    return Rendering(items=desired, refused=refused)
+    return Rendering(items=desired.effective, refused=refused)

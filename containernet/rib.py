@@ -66,7 +66,7 @@ def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
         return f"next hop {hop} is not of the family of {route.prefix}"
     if hop.is_multicast or hop.is_loopback or hop.is_unspecified or int(hop) == (1 << hop.max_prefixlen) - 1:
         return f"next hop {hop} is not a unicast address of a host"
-    if any(hop == own.ip for own in node.addresses):
+    if node.owns(hop):
         return f"next hop {hop} is this node itself"
     if hop in pool.prefix:
         # The way to it could only be another route of ours: a tunnel through itself, until the TTL ends it.
@@ -162,8 +162,7 @@ class Rib:
     def _is_own(self, route: Route) -> bool:
         # What we announced ourselves, now or under a lease that we no longer hold, comes back from every store;
         # from one that carries no names, without ours.
-        ours = any(route.next_hop == own.ip for own in self._node.addresses)
-        return ours and route.node in {"", self._node.name}
+        return route.node in {"", self._node.name} and self._node.owns(route.next_hop)
 
 
 def _announcer(route: Route) -> str:

@@ -65,7 +65,13 @@ class Tables:
 
     def put(self, item: Item) -> None:
         """Take an item in; one of the same key must have been dropped before."""
-        match item:
+        match item:  # the most frequent first
+            case KernelRoute():
+                self._put_route(item)
+            case Neighbour():
+                self.neighbours[item.link, item.address] = item
+            case FdbEntry():
+                self.fdb[item.link, item.mac] = item
             case Link():
                 before = self.devices.get(item.name, Device(name=item.name))
                 self.put_device(attrs.evolve(before, mac=item.mac, mtu=item.mtu, up=item.up, type=item.type))
@@ -78,12 +84,6 @@ class Tables:
                     self._put_route(route)
             case Sysctl():
                 self._set(item)
-            case FdbEntry():
-                self.fdb[item.link, item.mac] = item
-            case Neighbour():
-                self.neighbours[item.link, item.address] = item
-            case KernelRoute():
-                self._put_route(item)
 
     def drop(self, item: Item) -> None:
         """Let an item go; a link's own items must have gone before it."""

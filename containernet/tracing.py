@@ -235,7 +235,7 @@ def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> D
         where=where,
         kind="unreachable",
         reason=f"no route to {destination}",
-        advice="`containernet routes` shows which host announced it, `containernet status` what was refused",
+        advice="is a link down (`ip link`), or a default route missing (`ip route`)?",
         entries=entries,
     )
 

@@ -1,4 +1,4 @@
-"""A store in memory, that fails, hangs and loses exactly what a test tells it to; and how to wait for routes.
+"""A store in memory, that fails, hangs and loses exactly what a test tells it to; and the status of a node.
 
 It is one host's connection: several of one name hold the same leases and routes, each with faults of its own.
 """
@@ -6,25 +6,59 @@ It is one host's connection: several of one name hold the same leases and routes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_interface, ip_network
 
 from containernet.errors import StoreUnavailable
-from containernet.events import Announced, Event, Snapshot, Withdrawn
-from containernet.model import Lease, NetworkConfig, Prefix, Route
+from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
+from containernet.model import Lease, NetworkConfig, Node, Prefix, Route
+from containernet.status import Status
 from containernet.testing import FOR_EVER, SOON, Faults
 from containernet_backends.memory import MemoryStore, MemorySubscription
+
+READY = Status(
+    node=Node(
+        name="a",
+        interface="eth0",
+        addresses=(ip_interface("192.0.2.1/24"),),
+        subnets=(ip_network("10.4.1.0/24"),),
+        overhead=50,
+    ),
+    store="sqlite",
+    lease_seconds=60.0,
+    synced=True,
+    announced=True,
+    programming=True,
+    settled=True,
+    desired=5,
+    programmed=5,
+    routes=(),
+    refused={},
+    quarantined={},
+    failures=(),
+    endpoints=(),
+    gone=(),
+    stranded=(),
+    repairs=0,
+    lease_trouble="",
+    route_trouble="",
+    kernel_trouble="",
+)
 
 
 class FakeSubscription:
     """One reader of a `FakeStore`, that a test can cut off."""
 
-    def __init__(self, inner: MemorySubscription, faults: Faults) -> None:
+    def __init__(self, inner: MemorySubscription, faults: Faults, aside: list[Quarantined]) -> None:
         self._inner = inner
+        self._aside = aside
         self._faults = faults
         self._cut = False
 
     def next_event(self, timeout: float) -> Event | None:
         """Wait for the next event."""
         with self._faults.around("next_event"):
+            if self._aside:
+                return self._aside.pop(0)
             event = self._inner.next_event(timeout)
             if self._cut:
                 raise StoreUnavailable("the connection was cut")
@@ -53,6 +87,7 @@ class FakeStore(MemoryStore):
             super().__init__(name=name, now=now)
         self.faults = Faults()
         self._cuttable: list[FakeSubscription] = []
+        self._aside: list[Quarantined] = []
 
     CALLS = ("network", "configure", "leases", "claim", "renew", "release", "announce", "withdraw", "subscribe")
 
@@ -67,6 +102,10 @@ class FakeStore(MemoryStore):
         for subscription in self._cuttable:
             subscription.cut()
         self._cuttable.clear()
+
+    def set_aside(self, record: Quarantined) -> None:
+        """Tell of a record that cannot be read, behind the next event."""
+        self._aside.append(record)
 
     def come_back(self) -> None:
         """Be reachable again."""
@@ -115,7 +154,7 @@ class FakeStore(MemoryStore):
     def subscribe(self) -> FakeSubscription:  # type: ignore[override]
         """See RouteStore."""
         with self.faults.around("subscribe"):
-            subscription = FakeSubscription(super().subscribe(), self.faults)
+            subscription = FakeSubscription(super().subscribe(), self.faults, self._aside)
             self._cuttable.append(subscription)
             return subscription
 

@@ -57,8 +57,10 @@ def check_claim(subnets: Sequence[Prefix], node: str, ttl: float) -> None:
 
 
 def taken(subnets: Sequence[Prefix], lease: Lease) -> LeaseTaken:
-    """Return the error that says which lease stands in the way of `subnets`, and for how long."""
-    until = "reserved" if lease.expires is None else f"leased to {lease.node} for another {lease.expires:.0f} s"
+    """Return the error that says which lease stands in the way of `subnets`, and if it is told for how long."""
+    until = f"leased to {lease.node}" if lease.node else "reserved"
+    if lease.expires is not None:
+        until += f" for another {lease.expires:.0f} s"
     return LeaseTaken(f"{_words(subnets)}: {_words(lease.subnets)} is {until}; choose other subnets")
 
 

@@ -13,6 +13,7 @@ from containernet.control import ask
 
 if TYPE_CHECKING:
     from containernet.explaining import Explanation
+    from containernet.model import Lease
 
 NOT_READY = 9
 
@@ -32,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser("explain", help="why a packet gets there or not, as far as this host sees it")
     parser.add_argument("source", nargs="?", default="", metavar="SRC", help="a container; default: this host")
     parser.add_argument("destination", metavar="DST", help="an address, or a container of this host")
+    parser.add_argument("--family", type=int, choices=(4, 6), default=0, help="where DST is a container")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=explain)
 
@@ -108,12 +110,19 @@ def leases(arguments: argparse.Namespace) -> int:
             (
                 " ".join(map(str, lease.subnets)),
                 lease.node or "(reserved)",
-                "never" if lease.expires is None else f"in {lease.expires:.0f} s",
+                end(lease),
             )
             for lease in held
         ),
     )
     return 0
+
+
+def end(lease: Lease) -> str:
+    """Return in words when a lease ends."""
+    if lease.expires is not None:
+        return f"in {lease.expires:.0f} s"
+    return "not told" if lease.node else "never"
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -134,12 +143,14 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Show a packet's way; 1 if it ends here."""
-    from containernet.explaining import explain_here
+    """Show a packet's way; 1 if something is wrong with it."""
+    from containernet.sight import explain_here
 
     config = load(arguments)
     with closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:
-        way = explain_here(config, kernel, arguments.destination, source=arguments.source)
+        way = explain_here(
+            config, kernel, arguments.destination, source=arguments.source, version=arguments.family
+        )
     return show_way(way, json=arguments.json)
 
 
@@ -150,7 +161,7 @@ def show_way(way: Explanation, *, json: bool) -> int:
     else:
         for line in way.lines():
             print(line)
-    return 1 if way.wrong else 0
+    return 1 if way.first_fault else 0
 
 
 def backends(arguments: argparse.Namespace) -> int:

@@ -179,7 +179,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Show a packet's way through the lab; 1 if it does not arrive."""
+    """Show a packet's way through the lab; 1 if something is wrong with it."""
     from containernet.lab import explain as explaining
 
     with cluster.find(arguments.name) as lab:

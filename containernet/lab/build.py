@@ -1,7 +1,7 @@
 """Makes a topology real, from inside the lab's namespaces: switches, a router, hosts, containers.
 
-About ten netlink requests a host through pyroute2, which is imported here and nowhere else in the lab. What is
-built carries no mark of ours: to the daemons this is the operator's network, not theirs to touch.
+About ten netlink requests a host through pyroute2, which is imported here and in `cables`. What is built
+carries no mark of ours: to the daemons this is the operator's network, not theirs to touch.
 
 A container's namespace is left empty but for the loopback being up: what hangs in it is the daemon's work,
 and a helping hand here would hide its faults.

@@ -295,7 +295,7 @@ class Tally:
     Args:
         sent: how many.
         answered: how many came back.
-        pause: the longest time between two replies that followed each other, seconds.
+        pause: the longest time from one reply to the next, or to the end of the stream, seconds.
         errors: the answers that were neither a reply nor silence, each once.
     """
 
@@ -337,7 +337,10 @@ def stream(
         end = None
         while end is None or (pinger.waiting and time.perf_counter() < end):
             if end is None and stopped.poll(0):
-                end = time.perf_counter() + timeout
+                now = time.perf_counter()
+                end = now + timeout
+                if latest is not None:
+                    pause = max(pause, now - latest)  # who stops before the next reply has waited as well
             now = time.perf_counter()
             if end is None and now >= start + sent / rate:
                 pinger.send(probe)

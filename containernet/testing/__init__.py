@@ -7,9 +7,9 @@ Subclass a suite under a name that your test runner collects, override its one f
             clock = Clock()
             return Bed(open=lambda: MyStore(now=clock), advance=clock.advance)
 
-A backend that cannot do everything says so: a dataplane and a kernel in `supports`, a store by the suites that
-it inherits. No test is skipped for that. What a backend does not support it must refuse the way its contract
-says, and that is tested instead. docs/plugins.md has a whole plugin.
+A backend that cannot do everything says so in `supports`, and a store also by the suites that it inherits. No
+test is skipped for that: what a backend does not support it must refuse the way its contract says, or it is
+held to less, and that is tested instead. docs/plugins.md has a whole plugin, and all words for `supports`.
 
 Nothing here imports a test runner. `pytest.register_assert_rewrite("containernet.testing")` in a conftest.py
 makes pytest explain the failures of these tests as it does those of your own.
@@ -25,12 +25,20 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from None
 
+from .abilities import (
+    EntersNamespacesContract as EntersNamespacesContract,
+    ReadsSysctlsContract as ReadsSysctlsContract,
+    ShowsTablesContract as ShowsTablesContract,
+    UnderlayContract as UnderlayContract,
+)
 from .bed import Bed as Bed
 from .dataplanes import DataplaneContract as DataplaneContract
+from .delivery import LocalDeliveryContract as LocalDeliveryContract
 from .fake_kernel import FakeKernel as FakeKernel
 from .faults import FOR_EVER as FOR_EVER, SOON as SOON, Faults as Faults
 from .kernels import KernelBed as KernelBed, KernelContract as KernelContract
-from .simulation import SimulatedKernel as SimulatedKernel, World as World
+from .simulated_kernel import SimulatedKernel as SimulatedKernel
+from .simulation import World as World
 from .stores import (
     BoundRoutesContract as BoundRoutesContract,
     Clock as Clock,
@@ -39,22 +47,29 @@ from .stores import (
     ReservesContract as ReservesContract,
     RouteStoreContract as RouteStoreContract,
 )
+from .supports import ABILITIES as ABILITIES
 
 __all__ = [
+    "ABILITIES",
     "Bed",
     "BoundRoutesContract",
     "Clock",
     "ConfiguresNetworkContract",
     "DataplaneContract",
+    "EntersNamespacesContract",
     "FOR_EVER",
     "FakeKernel",
     "Faults",
     "KernelBed",
     "KernelContract",
     "LeaseStoreContract",
+    "LocalDeliveryContract",
+    "ReadsSysctlsContract",
     "ReservesContract",
     "RouteStoreContract",
     "SOON",
+    "ShowsTablesContract",
     "SimulatedKernel",
+    "UnderlayContract",
     "World",
 ]

@@ -1,12 +1,14 @@
 """Hypothesis drives a store and an obvious model side by side.
 
 The model is lists and loops over a clock; what it says at any moment, the store must say: never two owners of
-an address, and for every subscriber, however it came and went, its events folded together are the routes.
+an address, and for every subscriber, however it came and went, its events folded together are the routes. What
+the store cannot do, in the words of `ABILITIES`, the model cannot do either.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -25,11 +27,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ..contracts import LeaseStore, Reserves, RouteStore, Subscription
+from ..contracts import LeaseStore, Reserves, RouteStore
 from ..errors import LeaseLost, LeaseTaken
-from ..events import Announced, Snapshot, Withdrawn
 from ..model import Lease, Prefix, Route, contains, overlaps
 from .bed import Bed
+from .faults import SOON
+from .readers import Reader
+from .supports import EVERYTHING
 
 FOUR = [subnet for length in (30, 31, 32) for subnet in ip_network("10.0.0.0/30").subnets(new_prefix=length)]
 SIX = [subnet for length in (124, 125) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
@@ -42,7 +46,11 @@ subnets: st.SearchStrategy[tuple[Prefix, ...]] = st.one_of(
 prefixes = st.sampled_from(FOUR + SIX)
 announcers = st.sampled_from(["a", "b", ""])
 nodes = st.sampled_from(["a", "b", "c"])
-ttls = st.integers(1, 20).map(float)
+ttls = st.integers(5, 20).map(float)  # a store may hold none for less than a few seconds
+hops = {
+    version: [ip_address(text) for text in texts]
+    for version, texts in {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}.items()
+}
 handles = st.integers(0, 1)
 
 
@@ -64,26 +72,9 @@ class Claimed:
         return any(contains(mine, prefix) for mine in self.subnets)
 
 
-class Reader:
-    """A subscription, and what its events add up to."""
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-        self.known: dict[Prefix, Route] = {}
-
-    def read(self) -> dict[Prefix, Route]:
-        """Read all events that there are, and return what is known then."""
-        while (event := self.subscription.next_event(0)) is not None:
-            match event:
-                case Snapshot(routes=routes):
-                    self.known = {route.prefix: route for route in routes}
-                case Announced(route=route):
-                    self.known[route.prefix] = route
-                case Withdrawn(prefix=prefix):
-                    self.known.pop(prefix, None)
-                case _:
-                    raise AssertionError(event)
-        return self.known
+def close_to(actual: float | None, seconds: float) -> bool:
+    """Return whether a lease's remaining time is what was asked for (a store may measure in whole seconds)."""
+    return actual is not None and math.isclose(actual, seconds, abs_tol=1.5)
 
 
 Outcome = Lease | MultipleResults[Lease]  # a refused call adds nothing to the bundle
@@ -106,10 +97,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     Args:
         bed: with a store that is empty; the machine closes it.
+        supports: what the store can do.
+        soon: seconds within which it tells what must come.
     """
 
-    def __init__(self, bed: Bed[Any]) -> None:
+    def __init__(self, bed: Bed[Any], *, supports: frozenset[str] = EVERYTHING, soon: float = SOON) -> None:
         self.open_bed = bed
+        self.supports = supports
+        self.soon = soon
         self.stores = [bed.open(), bed.open()]
         self.now = 0.0
         super().__init__()
@@ -132,9 +127,10 @@ class LeaseMachine(StoreMachine):
 
     leases = Bundle("leases")
 
-    def __init__(self, bed: Bed[Any]) -> None:
-        super().__init__(bed)
+    def __init__(self, bed: Bed[Any], **how: Any) -> None:
+        super().__init__(bed, **how)
         self.known: list[Claimed] = []
+        self.revisions: set[str] = set()
 
     def live(self, claimed: Claimed) -> bool:
         """Return whether its time is not over."""
@@ -143,6 +139,14 @@ class LeaseMachine(StoreMachine):
     def forget(self, claimed: Claimed) -> None:
         """Take a lease away."""
         self.known.remove(claimed)
+
+    @rule(seconds=st.integers(1, 10))
+    def advance(self, seconds: int) -> None:
+        """Let time pass; without late renewals, a lease whose time is over is gone."""
+        super().advance(seconds)
+        if "late renewal" not in self.supports:
+            for claimed in [each for each in self.known if not self.live(each)]:
+                self.forget(claimed)
 
     @rule(target=leases, handle=handles, subnets=subnets, node=nodes, ttl=ttls)
     def claim(self, handle: int, subnets: tuple[Prefix, ...], node: str, ttl: float) -> Outcome:
@@ -168,6 +172,8 @@ class LeaseMachine(StoreMachine):
             assert any(self.live(claimed) for claimed in others)
             return multiple()
         assert not any(self.live(claimed) for claimed in others)
+        assert (lease.subnets, lease.node) == (subnets, node)
+        self._check_written(lease, None if expires is None else expires - self.now)
         for claimed in others:
             self.forget(claimed)
         if own is not None and own.subnets == subnets:
@@ -190,9 +196,19 @@ class LeaseMachine(StoreMachine):
             assert claimed is None
             return multiple()
         assert claimed is not None
+        assert (renewed.subnets, renewed.node) == (claimed.subnets, claimed.node)
+        if "renewal revisions" in self.supports:
+            self._check_written(renewed, ttl if claimed.node else None)
+        else:
+            assert renewed.revision == lease.revision
         claimed.revision = renewed.revision
         claimed.expires = self.now + ttl if claimed.node else None
         return renewed
+
+    def _check_written(self, lease: Lease, ttl: float | None) -> None:
+        assert lease.revision not in self.revisions, "a revision that there was before"
+        self.revisions.add(lease.revision)
+        assert lease.expires is None if ttl is None else close_to(lease.expires, ttl)
 
     @rule(handle=handles, lease=consumes(leases))
     def release(self, handle: int, lease: Lease) -> None:
@@ -219,66 +235,92 @@ class LeaseMachine(StoreMachine):
     def same_leases(self) -> None:
         """The store lists what the model knows to be live, and no address has two owners."""
         listed = list(self.stores[0].leases())
-        assert {(lease.node, lease.subnets, lease.expires, lease.revision) for lease in listed} == {
-            (c.node, c.subnets, None if c.expires is None else c.expires - self.now, c.revision)
-            for c in self.known
-            if self.live(c)
-        }
+        live = {claimed.revision: claimed for claimed in self.known if self.live(claimed)}
+        assert sorted((lease.revision, lease.node, lease.subnets) for lease in listed) == sorted(
+            (claimed.revision, claimed.node, claimed.subnets) for claimed in live.values()
+        )
+        for lease in listed:
+            expires = live[lease.revision].expires
+            if expires is None:
+                assert lease.expires is None
+            elif "remaining time" in self.supports:
+                assert close_to(lease.expires, expires - self.now)
+            else:
+                assert lease.expires is None or lease.expires > 0
         assert not any(one.overlaps(other.subnets) for one, other in itertools.combinations(listed, 2))
 
 
 class RouteMachine(StoreMachine):
     """Announcements and withdrawals through two handles, and subscribers that come at any time."""
 
-    def __init__(self, bed: Bed[Any]) -> None:
-        super().__init__(bed)
-        self.routes: dict[Prefix, tuple[Route, Claimed | None]] = {}
-        self.readers = [Reader(self.stores[0].subscribe())]
+    def __init__(self, bed: Bed[Any], **how: Any) -> None:
+        super().__init__(bed, **how)
+        mine: dict[Prefix, tuple[Route, Claimed | None]] = {}
+        # By handle; where the store is shared, two names of one table.
+        self.tables = [mine, mine if "shared" in self.supports else {}]
+        self.readers = [self._reader()]
         self.awake = True
 
     def tie(self, prefix: Prefix, node: str) -> Claimed | None:
         """Return the lease that a route stands and falls with; here there are none."""
         return None
 
-    @rule(handle=handles, prefix=prefixes, node=announcers, hop=st.booleans())
-    def announce(self, handle: int, prefix: Prefix, node: str, hop: bool) -> None:
+    def speaker(self, handle: int, node: str) -> str:
+        """Return the node that a handle speaks for: any, or one alone where each has routes of its own."""
+        return node if "shared" in self.supports else f"n{handle}"
+
+    @rule(handle=handles, prefix=prefixes, node=announcers, hop=st.integers(0, 1))
+    def announce(self, handle: int, prefix: Prefix, node: str, hop: int) -> None:
         """Announce whatever it is, by whom it may be."""
-        route = Route(prefix=prefix, node=node, next_hop=ip_address("192.0.2.1" if hop else "2001:db8::1"))
+        node = self.speaker(handle, node)
+        route = Route(prefix=prefix, node=node, next_hop=hops[prefix.version][hop])
         tie = self.tie(prefix, node)
         store: RouteStore = self.stores[handle]
         store.announce(route)
-        self.routes[prefix] = (route, tie)
+        self.tables[handle][prefix] = (route, tie)
 
     @rule(handle=handles, prefix=prefixes, node=announcers)
     def withdraw(self, handle: int, prefix: Prefix, node: str) -> None:
         """Withdraw what may be there, and may be the node's own."""
+        node = self.speaker(handle, node)
         store: RouteStore = self.stores[handle]
-        store.withdraw(Route(prefix=prefix, node=node, next_hop=ip_address("192.0.2.9")))
-        if prefix in self.routes and self.routes[prefix][0].node == node:
-            del self.routes[prefix]
+        store.withdraw(Route(prefix=prefix, node=node, next_hop=hops[prefix.version][0]))
+        table = self.tables[handle]
+        if prefix in table and table[prefix][0].node == node:
+            del table[prefix]
 
-    @precondition(lambda self: self.routes)
+    @precondition(lambda self: any(self.tables))
     @rule(handle=handles, data=st.data(), node=announcers)
     def withdraw_known(self, handle: int, data: st.DataObject, node: str) -> None:
         """Withdraw what is there."""
-        self.withdraw(handle, data.draw(st.sampled_from(sorted(self.routes, key=str))), node)
+        known = {prefix for table in self.tables for prefix in table}
+        self.withdraw(handle, data.draw(st.sampled_from(sorted(known, key=str))), node)
 
     @precondition(lambda self: len(self.readers) < 3)
     @rule()
     def subscribe(self) -> None:
         """Begin to listen, through the handle that stays open."""
-        self.readers.append(Reader(self.stores[0].subscribe()))
+        self.readers.append(self._reader())
 
     @rule(handle=st.just(1))
     def reopen(self, handle: int) -> None:
         """Close a handle and open another; the first one has the subscribers."""
         self.stores[handle].close()
         self.stores[handle] = self.open_bed.open()
+        if "shared" not in self.supports:
+            self.tables[handle].clear()
+
+    @precondition(lambda self: self.open_bed.gap is not None)
+    @rule()
+    def gap(self) -> None:
+        """Let every subscriber miss what it has not fetched."""
+        assert self.open_bed.gap is not None
+        self.open_bed.gap()
 
     @rule(data=st.data())
     def listen(self, data: st.DataObject) -> None:
         """A subscriber that slept as long as it liked knows everything again."""
-        assert data.draw(st.sampled_from(self.readers)).read() == self._expected()
+        data.draw(st.sampled_from(self.readers)).comes_to(*self._expected())
 
     @rule()
     def doze(self) -> None:
@@ -289,10 +331,13 @@ class RouteMachine(StoreMachine):
     def one_hears_everything(self) -> None:
         """The first subscriber, while it is awake, knows what the model knows after every step."""
         if self.awake:
-            assert self.readers[0].read() == self._expected()
+            self.readers[0].comes_to(*self._expected())
 
-    def _expected(self) -> dict[Prefix, Route]:
-        return {prefix: route for prefix, (route, _) in self.routes.items()}
+    def _reader(self) -> Reader:
+        return Reader(self.stores[0].subscribe(), handles=self.stores, supports=self.supports, soon=self.soon)
+
+    def _expected(self) -> list[Route]:
+        return [route for table in self.tables for route, _ in table.values()]
 
 
 class BoundRouteMachine(RouteMachine, LeaseMachine):
@@ -309,9 +354,9 @@ class BoundRouteMachine(RouteMachine, LeaseMachine):
         self._withdraw_under(lambda tie: tie is claimed)
 
     def _withdraw_under(self, gone: Callable[[Claimed], bool]) -> None:
-        self.routes = {
-            prefix: (route, tie) for prefix, (route, tie) in self.routes.items() if tie is None or not gone(tie)
-        }
+        for table in self.tables:
+            for prefix in [prefix for prefix, (_, tie) in table.items() if tie is not None and gone(tie)]:
+                del table[prefix]
 
     @rule(seconds=st.integers(1, 10))
     def advance(self, seconds: int) -> None:
@@ -320,8 +365,8 @@ class BoundRouteMachine(RouteMachine, LeaseMachine):
         self._withdraw_under(lambda tie: not self.live(tie))
 
     @precondition(lambda self: self.known)
-    @rule(handle=handles, data=st.data(), hop=st.booleans())
-    def announce_leased(self, handle: int, data: st.DataObject, hop: bool) -> None:
+    @rule(handle=handles, data=st.data(), hop=st.integers(0, 1))
+    def announce_leased(self, handle: int, data: st.DataObject, hop: int) -> None:
         """Announce what a lease gives, as a node does."""
         claimed = data.draw(st.sampled_from(self.known))
         for prefix in claimed.subnets:

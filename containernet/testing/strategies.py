@@ -6,6 +6,7 @@ meet (one VNI for two devices, a route whose link goes), and random values out o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from itertools import product
 
@@ -30,7 +31,7 @@ from ..items import (
     Vxlan,
     by_key,
 )
-from ..model import NetworkConfig, Node, Pool, Prefix, Route, Tunnel
+from ..model import Endpoint, NetworkConfig, Node, Pool, Prefix, Route, Tunnel
 
 BASES: dict[int, Prefix] = {4: IPv4Network("10.0.0.0/8"), 6: IPv6Network("fd00::/16")}
 OURS = ("br0", "br1", "vx0", "vx1", "veth0")
@@ -38,6 +39,14 @@ FOREIGN = ("eth0", "eth1")
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 PREFIXES = tuple(map(ip_network, ("10.0.1.0/24", "10.0.2.0/24", "fd00:0:0:1::/64", "fd00:0:0:2::/64")))
 ADDRESSES = tuple(map(ip_interface, ("10.0.1.1/24", "10.0.1.1/32", "10.0.1.2/24", "fd00::1/64")))
+CONTAINERS = (
+    "c1",
+    "C1",
+    "c.1-x",
+    "0123456789abcdef-1",
+    "0123456789abcdef-2",
+)  # some alike, longer than a link's name
+INTERFACES = ("eth0", "net1", "of-15-bytes-all")
 UNDERLAY = tuple(map(ip_address, ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2")))
 
 
@@ -120,6 +129,28 @@ def nodes() -> st.SearchStrategy[Node]:
         overhead=st.sampled_from((0, 50, 70)),
         subnets=st.sampled_from((PREFIXES[:1], PREFIXES[2:3], (PREFIXES[0], PREFIXES[2]))),
     )
+
+
+def attached(node: Node, places: Iterable[tuple[str, str]], numbers: Iterable[int]) -> tuple[Endpoint, ...]:
+    """Return endpoints: of which container, and under which name; and the numbers of their addresses."""
+    return tuple(
+        Endpoint(
+            container=container,
+            netns=f"/run/netns/{container}",
+            interface=interface,
+            addresses=[ip_interface((subnet[number], subnet.prefixlen)) for subnet in node.subnets],
+        )
+        for (container, interface), number in zip(places, numbers, strict=True)
+    )
+
+
+@st.composite
+def endpoints(draw: st.DrawFn, node: Node, *, max_size: int = 4) -> tuple[Endpoint, ...]:
+    """Return interfaces of a node's containers: no address twice, and of a container all in one namespace."""
+    places = st.sampled_from(list(product(CONTAINERS, INTERFACES)))
+    chosen = draw(st.lists(places, max_size=max_size, unique=True))
+    first = draw(st.sampled_from((2, 253 - max_size)))
+    return attached(node, chosen, draw(st.permutations(range(first, first + len(chosen)))))
 
 
 @st.composite

@@ -124,6 +124,7 @@ def shape(text: str) -> str:
 
     text = re.sub(r"\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b", number, text)
     text = re.sub(r"\d+\.\d+ ms", "N ms", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", text)
     return "\n".join(
         re.sub(r" +", " ", line).rstrip() for line in text.splitlines() if "──" not in line
     ).strip()

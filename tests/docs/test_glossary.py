@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+
+import pytest
 
 import containernet
 from containernet import errors
@@ -26,6 +29,18 @@ def test_every_name_in_the_glossary_is_one() -> None:
     """What was renamed in the code is renamed here."""
     names = set(re.findall(r"`([A-Z]\w+)`", PAGE))
     assert names <= set(containernet.__all__)
+
+
+@pytest.mark.parametrize("module", ["tables", "tracing", "explaining", "hearsay", "sight"])
+def test_the_tracer_is_explained(module: str) -> None:
+    """Its modules are used by their own names, and have no other ones here."""
+    own = vars(importlib.import_module(f"containernet.{module}"))
+    defined = {
+        f"{module}.{name}"
+        for name, each in own.items()
+        if not name.startswith("_") and getattr(each, "__module__", "") == f"containernet.{module}"
+    }
+    assert defined == set(re.findall(rf"`({module}\.\w+)`", PAGE))
 
 
 def test_no_module_has_a_public_name() -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from containernet.items import KernelRoute
-from containernet.lab import explain
+from containernet.items import FdbEntry, Item, KernelRoute
+from containernet.lab import explain, whole
 from containernet.lab.cluster import Lab
 from tests.kernel.test_dataplanes import _run_inside_host
 
 from . import labs
+from .test_programs import run, start, stop
 
 pytestmark = pytest.mark.kernel
 
@@ -31,7 +32,8 @@ def test_a_way_through_the_lab_crosses_hosts(built: Lab, version: int) -> None:
     told = explain.explain(built, "host1-c1", "host2-c1", version=version).to_json()
     assert [hop["where"] for hop in told["hops"]] == ["host1-c1", "host1", "router", "host2"]
     assert (told["arrived"], told["fits"], told["wrong"]) == ("host2-c1", 1430, None)
-    assert any("announced by host2" in entry for entry in told["hops"][1]["decided"])
+    assert told["hops"][1]["decided"][0]["announced"]["node"] == "host2"
+    assert told["answer"]["arrived"] == "host1-c1"
 
 
 def test_one_host_sees_the_way_until_it_leaves(built: Lab) -> None:
@@ -40,13 +42,42 @@ def test_one_host_sees_the_way_until_it_leaves(built: Lab) -> None:
     words = ("explain", "--json", "host1-c1", peer)
     told = json.loads(built.call(functools.partial(_run_inside_host, "host1", *words)))
     assert [hop["where"] for hop in told["hops"]] == ["host1-c1", "this host"]
-    assert told["left"]
+    assert (told["outcome"], told["wrong"]) == ("leaves", None)
     assert any(header.startswith("VXLAN") for header in told["hops"][1]["headers"])
+
+
+def test_an_address_that_nobody_leases_goes_nowhere(built: Lab) -> None:
+    """It would leave by the default route, as if all were well: the lease store knows better."""
+    said = run(built, "host1", "explain", "host1-c1", "10.4.0.9")
+    assert said.code == 1
+    assert "this host: nobody leases 10.4.0.0/24 of the pool" in said.out.splitlines()[0]
+
+
+def test_what_is_deleted_on_either_side_is_named(built: Lab) -> None:
+    """Nobody repairs it while the daemons are stopped, and a ping fails; what is said is why."""
+    for host in ("host1", "host2"):
+        stop(built, host)
+    try:
+        for host, first in (
+            ("host2", "no answer comes back: host2: no fdb"),
+            ("host1", "arrive: host1: no fdb"),
+        ):
+            entries: list[Item] = [
+                item for item in labs.items(built, host).values() if isinstance(item, FdbEntry)
+            ]
+            built.call(functools.partial(labs.delete, host, entries))
+            assert first in explain.explain(built, "host1-c1", "host2-c1").verdict
+        assert not any(result.reached for result in whole.ping(built, labs.containers(built)))
+    finally:
+        for host in ("host1", "host2"):
+            start(built, host)
+    assert explain.explain(built, "host1-c1", "host2-c1").first_fault is None
 
 
 def test_what_a_dataplane_refuses_is_what_is_wrong() -> None:
     """host-gw across a router: the daemon's own reason, with the way out."""
     with labs.lab(dataplane="host-gw", underlay="routed", hosts=2, containers=1) as built:
         way = explain.explain(built, "host1-c1", "host2-c1")
-        assert "use vxlan or ipip" in way.wrong
+        assert way.wrong is not None
+        assert "use vxlan or ipip" in way.wrong.reason
         assert not any(isinstance(item, KernelRoute) for item in labs.items(built, "host1").values())

@@ -168,22 +168,25 @@ def test_the_frames_on_the_wire_are_the_ones_that_were_sent(routed: Lab) -> None
     assert str(layers[3]) == "payload, 51 octets"
 
 
-def test_a_stream_counts_what_is_lost(routed: Lab) -> None:
-    """Requests that go nowhere for a while are lost, and the pause is as long as that."""
+@pytest.mark.parametrize("until", ["before the end", "beyond the end"])
+def test_a_stream_counts_what_is_lost(routed: Lab, until: str) -> None:
+    """Requests that go nowhere for a while are lost, and the pause is as long as that, up to the end."""
     with whole.streaming(routed, "host1", TARGETS[0], rate=500.0) as stop:
-        routed.call(functools.partial(unplugged_for_a_while, routed.netns("router")))
+        routed.call(functools.partial(forward, routed.netns("router"), on=False))
+        if until == "before the end":
+            routed.call(functools.partial(forward, routed.netns("router"), on=True))
         tally = stop()
+    routed.call(functools.partial(forward, routed.netns("router"), on=True))
     assert 0 < tally.lost < tally.sent
     assert tally.pause > 0.1
 
 
-def unplugged_for_a_while(router: Path) -> None:
-    """Take forwarding away until a few requests must have been lost."""
-    setting = Path("/proc/sys/net/ipv4/conf/all/forwarding")
+def forward(router: Path, *, on: bool) -> None:
+    """Give forwarding back; or take it away, until a few requests must have been lost."""
     with namespaces.network(router):
-        setting.write_text("0")
-        ping.ping([Probe(netns=router, target=ip_address("192.0.2.77"))], timeout=0.15)  # 0.15 s of silence
-        setting.write_text("1")
+        Path("/proc/sys/net/ipv4/conf/all/forwarding").write_text(str(int(on)))
+        if not on:
+            ping.ping([Probe(netns=router, target=ip_address("192.0.2.77"))], timeout=0.15)  # 0.15 s of silence
 
 
 def test_a_stream_without_a_reply_says_so(routed: Lab) -> None:

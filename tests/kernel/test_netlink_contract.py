@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 
 import pytest
 
 from containernet.items import ExternalTunnel, IpTunnel, Item, KernelRoute
 from containernet.planning import Delete
-from containernet.testing import KernelBed, KernelContract
+from containernet.testing import (
+    EntersNamespacesContract,
+    KernelBed,
+    KernelContract,
+    ReadsSysctlsContract,
+    ShowsTablesContract,
+    UnderlayContract,
+)
 
 from .conftest import Netns
 
 pytestmark = pytest.mark.kernel
 
 
-class TestNetlink(KernelContract):
+# How to make a device whose driver a kernel may lack.
+DRIVERS: dict[type, str] = {
+    IpTunnel: "4 type ipip local 192.0.2.9",
+    ExternalTunnel: "6 type ip6tnl external",
+}
+UNDERLAY = """\
+link add eth0 type veth peer name cable
+link set cable up
+link set eth0 up
+address add 192.0.2.1/24 dev eth0
+address add 2001:db8::1/64 dev eth0 nodad
+"""
+
+
+@cache
+def lacking() -> frozenset[type]:
+    """Return the kinds of links that this kernel has no driver for."""
+    with closing(Netns()) as probe:
+        return frozenset(kind for kind, line in DRIVERS.items() if not probe.can(f"link add probe{line}"))
+
+
+class TestNetlink(
+    KernelContract, EntersNamespacesContract, ReadsSysctlsContract, ShowsTablesContract, UnderlayContract
+):
     def setup_method(self) -> None:
-        """Find out which drivers this kernel lacks: those devices it has to refuse."""
-        with closing(Netns()) as probe:
-            lacking = {kind for kind, line in DRIVERS.items() if not probe.can(f"link add probe{line}")}
-        self.supports = frozenset(KernelContract.supports - lacking)
+        """Take away the drivers that this kernel lacks: those devices it has to refuse."""
+        self.supports = frozenset(KernelContract.supports - lacking())
         super().setup_method()
 
     def bed(self) -> KernelBed:
@@ -43,14 +73,26 @@ class TestNetlink(KernelContract):
         return KernelBed(open=host.kernel, lose=lose, occupy=occupy, netns=container.path, close=close)
 
 
-DRIVERS: dict[type, str] = {
-    IpTunnel: "4 type ipip local 192.0.2.9",
-    ExternalTunnel: "6 type ip6tnl external",
-}
-UNDERLAY = """\
-link add eth0 type veth peer name cable
-link set cable up
-link set eth0 up
-address add 192.0.2.1/24 dev eth0
-address add 2001:db8::1/64 dev eth0 nodad
-"""
+@pytest.fixture
+def suite() -> Iterator[TestNetlink]:
+    """The suite on a kernel that lacks nothing, its bed made."""
+    assert not lacking()
+    suite = TestNetlink()
+    suite.setup_method()
+    yield suite
+    suite.teardown_method()
+
+
+# User-mode-linux has the drivers that other kernels lack. It is ten times slower, and has time only for that to
+# which such a driver makes a difference.
+@pytest.mark.uml
+class TestEveryDriver:
+    @pytest.mark.parametrize("kind", DRIVERS, ids=lambda kind: kind.__name__)
+    def test_a_kind_that_some_kernels_lack(self, suite: TestNetlink, kind: type) -> None:
+        """It comes with the routes over it, changes, makes room for another, and goes."""
+        suite.comes_changes_and_goes(kind)
+        suite.is_made_anew(kind)
+
+    def test_all_kinds_together(self, suite: TestNetlink) -> None:
+        """In any order, with drift and failures."""
+        suite.test_drift_and_failures_in_any_order()

@@ -34,9 +34,11 @@ def test_it_is_the_union_and_says_what_changed(sequence: list[tuple[Owner, list[
         before = union(wanted)
         wanted[owner] = by_key(items)
         after = union(wanted)
-        assert desired.put(owner, items) == {
+        changed = desired.put(owner, items)
+        assert set(changed) == {
             key for key in before.keys() | after.keys() if before.get(key) != after.get(key)
         }
+        assert len(changed) == len(set(changed))
         assert dict(desired) == after
         assert len(desired) == len(after)
         assert desired.of(owner) == wanted[owner]
@@ -64,4 +66,4 @@ def test_when_everybody_has_let_go_nothing_is_left(sequence: list[tuple[Owner, l
     for owner in OWNERS:
         desired.put(owner, ())
     assert not desired
-    assert not [*desired._by_owner, *desired._shared, *desired._single]
+    assert not [*desired._by_owner, *desired._winner, *desired._others]

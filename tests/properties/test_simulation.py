@@ -65,8 +65,7 @@ def containers(world: World) -> list[str]:
 
 def held(world: World) -> dict[str, dict[Key, Item]]:
     """Return what every host holds when it is settled."""
-    for name in world.members:
-        world.settle(name)
+    world.settle_all()
     return {name: dict(member.kernel.read()) for name, member in world.members.items()}
 
 
@@ -164,9 +163,8 @@ def change_over(world: World, host: str, remote: Dataplane) -> None:
     member = world.members[host]
     world.pending(host)  # what it has heard until now is in
     for other, routes in world.routes.items():
-        for route in routes if other != host else ():
-            items = peer_items(member.node, route, remote=remote)
-            member.reconciler.want(("route", other, str(route.prefix.version)), items)
+        items = [item for route in routes for item in peer_items(member.node, route, remote=remote)]
+        member.reconciler.want(("peer", other), items if other != host else ())
 
 
 def paths(world: World, ways: list[tuple[str, str]]) -> set[tuple[str, Address]]:

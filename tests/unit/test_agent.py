@@ -16,7 +16,7 @@ import pytest
 
 from containernet import remembered
 from containernet.addresses import AddressBook
-from containernet.agent import Agent, _Heard
+from containernet.agent import Agent
 from containernet.errors import (
     AddressesExhausted,
     ConfigError,
@@ -62,6 +62,23 @@ class Observed(Agent):
             self.last = self._status()
             self.turned.notify_all()
 
+    def look_at_the_lease(self) -> None:
+        """Renew it now, and not when a third of its time is over."""
+        self._keeper.check()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no calls any more."""
+        return self._inbox.closed
+
+    def lose_patience(self) -> None:
+        """Wait for the route store no longer, and not only when its time is over."""
+        self._inbox.later(lambda: setattr(self, "_give_up_waiting", 0.0))
+
+    def let_callers_wait(self, seconds: float) -> None:
+        """Tell callers after so long that nobody got to them."""
+        self._inbox.patience = seconds
+
     def until(self, condition: Callable[[Status], object]) -> Status:
         """Wait until the status fulfils the condition; return it."""
         with self.turned:
@@ -93,7 +110,7 @@ class Host:
         *,
         leave: bool = False,
         raises: tuple[type[Exception], str] | None = None,
-        when_ready: Callable[[], None] = lambda: None,
+        when_ready: Callable[[Agent], None] = lambda _agent: None,
         **arguments: Any,
     ) -> Iterator[Observed]:
         """Run an agent on this host; at the end it is stopped, and raises what it raised, unless expected."""
@@ -116,7 +133,7 @@ class Host:
 
         def run() -> None:
             try:
-                agent.run(leave=leave, when_ready=when_ready)
+                agent.run(leave=leave, when_ready=partial(when_ready, agent))
             except BaseException as error:
                 raised.append(error)
                 with agent.turned:
@@ -138,6 +155,21 @@ class Host:
             return
         for error in raised:
             raise error
+
+    @contextmanager
+    def ready_agent(self, **arguments: Any) -> Iterator[Observed]:
+        """Run an agent on this host, once it is ready."""
+        with self.agent(**arguments) as agent:
+            agent.until(ready)
+            yield agent
+
+    def hears_of(self, agent: Agent, count: int) -> list[Route]:
+        """Let so many peers announce a subnet that is free; return their routes, which stand."""
+        routes = [peer(number) for number in free_numbers(agent, count)]
+        for route in routes:
+            self.store.announce(route)
+        self.kernel.wait_for(lambda items: {key_of(route) for route in routes} <= items.keys())
+        return routes
 
 
 @attrs.define(kw_only=True)
@@ -166,6 +198,12 @@ def world(tmp_path: Path) -> World:
     return World(directory=tmp_path, store=MemoryStore(name=str(tmp_path)))
 
 
+@pytest.fixture
+def host(world: World) -> Host:
+    """The first host of an empty network."""
+    return world.host(1)
+
+
 def peer(number: int, *, name: str = "", hop: str = "192.0.2.77") -> Route:
     """Return the route of a peer that nobody runs."""
     return Route(
@@ -178,7 +216,7 @@ def peer(number: int, *, name: str = "", hop: str = "192.0.2.77") -> Route:
 
 def key_of(route: Route) -> Key:
     """Return the key of the one item that host-gw makes of a route."""
-    return ("route", 254, route.prefix, 0)
+    return KernelRoute(destination=route.prefix, link="eth0").key
 
 
 def own_prefixes(world: World, name: str) -> set[Prefix]:
@@ -192,6 +230,15 @@ def free_numbers(agent: Agent, count: int) -> list[int]:
     return [number for number in range(1, 250) if f"10.4.{number}.0/24" not in own][:count]
 
 
+def lose_the_lease(host: Host, agent: Observed) -> None:
+    """Take a node's only lease away while it hangs in renewing it; `faults.heal` lets it go on."""
+    host.store.faults.hang("renew")
+    agent.look_at_the_lease()
+    host.store.faults.wait_until_hung("renew")
+    (lease,) = host.store.leases()
+    host.store.release(lease)
+
+
 def ready(status: Status) -> bool:
     """Return whether the node is ready."""
     return status.ready
@@ -200,16 +247,13 @@ def ready(status: Status) -> bool:
 # The way that data flows.
 
 
-def test_claim_announce_follow_program(world: World) -> None:
+def test_claim_announce_follow_program(world: World, host: Host) -> None:
     """A host takes a subnet of each pool, says so after its own side stands, and routes to a peer's."""
-    host = world.host(1)
     with host.agent() as agent:
         status = agent.until(ready)
         assert set(status.node.subnets) == own_prefixes(world, "host-1")
         wait_for_routes(world.store, lambda routes: set(routes) == set(status.node.subnets))
-        other = peer(free_numbers(agent, 1)[0])
-        world.store.announce(other)
-        host.kernel.wait_for(lambda items: key_of(other) in items)
+        (other,) = host.hears_of(agent, 1)
         assert str(host.kernel.items[key_of(other)]) == f"route {other.prefix} via 192.0.2.77 dev eth0"
         world.store.withdraw(other)
         host.kernel.wait_for(lambda items: key_of(other) not in items)
@@ -224,7 +268,7 @@ def test_two_agents_reach_each_other(world: World, remote: Any) -> None:
         first.until(ready)
         second.until(ready)
         for host, other in ((one, second), (two, first)):
-            keys: set[Key] = {("route", 254, subnet, 0) for subnet in other.node.subnets}
+            keys: set[Key] = {KernelRoute(destination=subnet, link="any").key for subnet in other.node.subnets}
             host.kernel.wait_for(partial(_holds, keys))
         assert not {each.subnets for each in (first.node,)} & {each.subnets for each in (second.node,)}
 
@@ -234,22 +278,21 @@ def test_when_ready_may_ask_the_agent(world: World) -> None:
     seen: list[bool] = []
     called = threading.Event()
 
-    def when_ready() -> None:
+    def when_ready(asked: Agent) -> None:
         seen.append(asked.status().ready)
         called.set()
 
-    with world.host(1).agent(when_ready=when_ready) as asked:
+    with world.host(1).agent(when_ready=when_ready) as agent:
         assert called.wait(SOON)
-        asked.until(ready)
+        agent.until(ready)
     assert seen == [True]
 
 
 # Stores that are away.
 
 
-def test_a_store_that_is_away_at_the_first_start_is_said_and_nothing_is_touched(world: World) -> None:
+def test_a_store_that_is_away_at_the_first_start_is_said_and_nothing_is_touched(host: Host) -> None:
     """Without a lease and without a memory there is nothing to program."""
-    host = world.host(1)
     host.store.go_away()
     with host.agent() as agent:
         status = agent.until(lambda status: status.route_trouble and status.lease_trouble)
@@ -265,15 +308,10 @@ def test_a_store_that_is_away_at_the_first_start_is_said_and_nothing_is_touched(
         agent.until(ready)
 
 
-def test_a_store_that_is_away_at_a_restart_costs_nothing(world: World) -> None:
+def test_a_store_that_is_away_at_a_restart_costs_nothing(world: World, host: Host) -> None:
     """The remembered view is programmed, nothing that stands is deleted, and the first Snapshot sweeps."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
-        kept, gone = (peer(number) for number in free_numbers(agent, 2))
-        world.store.announce(kept)
-        world.store.announce(gone)
-        host.kernel.wait_for(lambda items: {key_of(kept), key_of(gone)} <= items.keys())
+    with host.ready_agent() as agent:
+        kept, gone = host.hears_of(agent, 2)
         agent.status()
     before = dict(host.kernel.items)
     stale = KernelRoute(destination=ip_network("10.4.250.0/24"), link="eth0", gateway=ip_address("192.0.2.9"))
@@ -295,12 +333,10 @@ def test_a_store_that_is_away_at_a_restart_costs_nothing(world: World) -> None:
         assert agent.status().repairs == 0
 
 
-def test_attaching_before_the_first_snapshot_deletes_nothing(world: World) -> None:
+def test_attaching_before_the_first_snapshot_deletes_nothing(host: Host) -> None:
     """A container that is attached again reads the kernel anew; a partial view still deletes nothing."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         endpoint = agent.attach("c1", C1)
     stale = KernelRoute(destination=ip_network("10.4.250.0/24"), link="eth0", gateway=ip_address("192.0.2.9"))
     host.kernel.put(stale)
@@ -312,12 +348,10 @@ def test_attaching_before_the_first_snapshot_deletes_nothing(world: World) -> No
         assert stale.key in host.kernel.items
 
 
-def test_detaching_before_anything_is_known_executes_nothing(world: World) -> None:
+def test_detaching_before_anything_is_known_executes_nothing(host: Host) -> None:
     """The address is free at once; the interface goes when the kernel has been read."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         agent.attach("c1", C1)
     host.store.faults.hang("leases")
     host.store.faults.hang("subscribe")
@@ -330,15 +364,10 @@ def test_detaching_before_anything_is_known_executes_nothing(world: World) -> No
         host.kernel.wait_for(lambda items: not any(str(key[1]).startswith("veth") for key in items))
 
 
-def test_a_store_that_dies_changes_nothing(world: World) -> None:
+def test_a_store_that_dies_changes_nothing(world: World, host: Host) -> None:
     """Forwarding goes on, the status says so, and only what the store tells when it is back is acted on."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
-        kept, gone = (peer(number) for number in free_numbers(agent, 2))
-        world.store.announce(kept)
-        world.store.announce(gone)
-        host.kernel.wait_for(lambda items: {key_of(kept), key_of(gone)} <= items.keys())
+    with host.ready_agent() as agent:
+        kept, gone = host.hears_of(agent, 2)
         before = dict(host.kernel.items)
         host.store.go_away()
         world.store.withdraw(gone)
@@ -352,15 +381,10 @@ def test_a_store_that_dies_changes_nothing(world: World) -> None:
         assert key_of(kept) in host.kernel.items
 
 
-def test_a_store_that_has_forgotten_everything_costs_no_route(world: World) -> None:
+def test_a_store_that_has_forgotten_everything_costs_no_route(world: World, host: Host) -> None:
     """Its file was deleted: the others will announce again, but not at the moment at which we look."""
-    host = world.host(1)
-    with host.agent(linger=3600.0) as agent:
-        agent.until(ready)
-        others = [peer(number, name=f"peer-{number}") for number in free_numbers(agent, 2)]
-        for route in others:
-            world.store.announce(route)
-        host.kernel.wait_for(lambda items: {key_of(route) for route in others} <= items.keys())
+    with host.ready_agent(linger=3600.0) as agent:
+        others = host.hears_of(agent, 2)
         host.kernel.batches.clear()
         host.store.go_away()
         for route in others:
@@ -378,9 +402,8 @@ def test_a_store_that_has_forgotten_everything_costs_no_route(world: World) -> N
         ]
 
 
-def test_a_store_that_breaks_in_a_way_that_nobody_foresaw_is_asked_again(world: World) -> None:
+def test_a_store_that_breaks_in_a_way_that_nobody_foresaw_is_asked_again(host: Host) -> None:
     """A backend's own bug ends no thread: lease and routes are looked after all the same."""
-    host = world.host(1)
     for call in ("leases", "subscribe", "next_event", "announce"):
         host.store.faults.fail(call, ZeroDivisionError("a bug"))
     with host.agent() as agent:
@@ -389,9 +412,8 @@ def test_a_store_that_breaks_in_a_way_that_nobody_foresaw_is_asked_again(world: 
         agent.until(ready)
 
 
-def test_what_went_wrong_is_not_said_any_longer_than_it_is_true(world: World) -> None:
+def test_what_went_wrong_is_not_said_any_longer_than_it_is_true(host: Host) -> None:
     """An announcement that failed once and stood later leaves no warning until the next renewal."""
-    host = world.host(1)
     host.store.faults.fail("announce", AWAY)
     with host.agent() as agent:
         agent.until(lambda status: status.lease_trouble)
@@ -399,9 +421,8 @@ def test_what_went_wrong_is_not_said_any_longer_than_it_is_true(world: World) ->
         assert not status.warnings
 
 
-def test_a_node_is_not_ready_before_its_announcement_stands(world: World) -> None:
+def test_a_node_is_not_ready_before_its_announcement_stands(host: Host) -> None:
     """That it was asked for is not enough."""
-    host = world.host(1)
     host.store.faults.hang("announce")
     with host.agent() as agent:
         host.store.faults.wait_until_hung("announce")
@@ -411,27 +432,21 @@ def test_a_node_is_not_ready_before_its_announcement_stands(world: World) -> Non
         agent.until(ready)
 
 
-def test_other_hosts_routes_are_followed_while_the_lease_store_hangs(world: World) -> None:
+def test_other_hosts_routes_are_followed_while_the_lease_store_hangs(world: World, host: Host) -> None:
     """The kernel waits for no call of the keeper's."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         host.store.faults.hang("renew")
-        agent._keeper.check()
+        agent.look_at_the_lease()
         host.store.faults.wait_until_hung("renew")
-        other = peer(free_numbers(agent, 1)[0])
-        world.store.announce(other)
-        host.kernel.wait_for(lambda items: key_of(other) in items)
+        assert host.hears_of(agent, 1)
 
 
 # The lease and the announcement.
 
 
-def test_an_announcement_that_somebody_deleted_is_made_again(world: World) -> None:
+def test_an_announcement_that_somebody_deleted_is_made_again(world: World, host: Host) -> None:
     """The store tells of it, and the node puts it back."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         own = [route for route in _routes(world).values() if route.node == "host-1"]
         for route in own:
             world.store.withdraw(route)
@@ -440,9 +455,8 @@ def test_an_announcement_that_somebody_deleted_is_made_again(world: World) -> No
         assert set(agent.node.subnets) == own_prefixes(world, "host-1")
 
 
-def test_a_lease_that_somebody_deleted_is_claimed_again_with_the_same_subnets(world: World) -> None:
+def test_a_lease_that_somebody_deleted_is_claimed_again_with_the_same_subnets(world: World, host: Host) -> None:
     """An alarm, not an exit; and the routes that went with the lease are announced again."""
-    host = world.host(1)
     with host.agent() as agent:
         before = agent.until(ready).node.subnets
         (lease,) = world.store.leases()
@@ -454,18 +468,13 @@ def test_a_lease_that_somebody_deleted_is_claimed_again_with_the_same_subnets(wo
         assert agent.status().repairs == 0
 
 
-def test_a_subnet_that_somebody_else_took_is_given_up(world: World) -> None:
+def test_a_subnet_that_somebody_else_took_is_given_up(world: World, host: Host) -> None:
     """Other subnets are had, containers of the old ones are stranded and said so, and nothing overlaps."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
     with host.agent() as agent:
         before = agent.until(ready).node.subnets
         endpoint = agent.attach("c1", C1)
-        host.store.faults.hang("renew")
-        agent._keeper.check()
-        host.store.faults.wait_until_hung("renew")
-        (lease,) = world.store.leases()
-        world.store.release(lease)
+        lose_the_lease(host, agent)
         world.store.claim(before, "thief", 3600)
         theirs = attrs.evolve(peer(1, name="thief"), prefix=before[0])
         world.store.announce(theirs)
@@ -490,33 +499,22 @@ class Unbound(FakeStore):
         return []
 
 
-def test_routes_of_given_up_subnets_are_withdrawn_where_no_lease_ends_them(world: World) -> None:
+def test_routes_of_given_up_subnets_are_withdrawn_where_no_lease_ends_them(world: World, host: Host) -> None:
     """Otherwise two hosts would announce one prefix until somebody restarts."""
-    host = world.host(1)
     routes = Unbound(name=f"{world.directory} routes")
     with host.agent(routes=routes) as agent:
         before = agent.until(ready).node.subnets
-        host.store.faults.hang("renew")
-        agent._keeper.check()
-        host.store.faults.wait_until_hung("renew")
-        (lease,) = world.store.leases()
-        world.store.release(lease)
+        lose_the_lease(host, agent)
         world.store.claim(before, "thief", 3600)
         host.store.faults.heal()
         after = agent.until(lambda status: status.ready and status.node.subnets != before).node.subnets
         wait_for_routes(routes, lambda routes: set(routes) == set(after))
 
 
-def test_a_lease_that_cannot_be_had_again_is_said_with_every_reason(world: World) -> None:
+def test_a_lease_that_cannot_be_had_again_is_said_with_every_reason(world: World, host: Host) -> None:
     """That it was lost, and why no other can be had."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
-        host.store.faults.hang("renew")
-        agent._keeper.check()
-        host.store.faults.wait_until_hung("renew")
-        (lease,) = world.store.leases()
-        world.store.release(lease)
+    with host.ready_agent() as agent:
+        lose_the_lease(host, agent)
         world.store.reserve(tuple(pool.prefix for pool in NETWORK.pools))
         host.store.faults.heal()
         status = agent.until(lambda status: "no subnet left" in status.lease_trouble)
@@ -526,9 +524,8 @@ def test_a_lease_that_cannot_be_had_again_is_said_with_every_reason(world: World
         assert host.kernel.items, "forwarding goes on"
 
 
-def test_remembered_subnets_are_not_used_where_somebody_else_lives_in_them(world: World) -> None:
+def test_remembered_subnets_are_not_used_where_somebody_else_lives_in_them(world: World, host: Host) -> None:
     """The lease store is away, but the route store knows better than our disk."""
-    host = world.host(1)
     with host.agent() as agent:
         before = agent.until(ready).node.subnets
     for lease in world.store.leases():
@@ -538,7 +535,7 @@ def test_remembered_subnets_are_not_used_where_somebody_else_lives_in_them(world
     host.kernel.items.clear()
     with host.agent() as agent:
         agent.until(lambda status: status.synced and status.lease_trouble)
-        agent._inbox.later(lambda: setattr(agent, "_give_up_waiting", 0.0))
+        agent.lose_patience()
         status = agent.until(lambda status: not status.programming and status.lease_trouble)
         assert status.node.subnets == ()
         assert not host.kernel.batches
@@ -547,26 +544,20 @@ def test_remembered_subnets_are_not_used_where_somebody_else_lives_in_them(world
 # The kernel.
 
 
-def test_drift_is_repaired(world: World) -> None:
+def test_drift_is_repaired(world: World, host: Host) -> None:
     """A route that somebody deleted is back, and counted."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
-        other = peer(free_numbers(agent, 1)[0])
-        world.store.announce(other)
-        host.kernel.wait_for(lambda items: key_of(other) in items)
+    with host.ready_agent() as agent:
+        (other,) = host.hears_of(agent, 1)
         agent.status()
         host.kernel.lose(key_of(other))
         host.kernel.wait_for(lambda items: key_of(other) in items)
         assert agent.until(lambda status: status.repairs).repairs == 1
 
 
-def test_a_bridge_that_somebody_deleted_comes_back_with_all_that_stood_on_it(world: World) -> None:
+def test_a_bridge_that_somebody_deleted_comes_back_with_all_that_stood_on_it(host: Host) -> None:
     """The cascade is seen by the full read and repaired; the inside of a container was not hurt."""
-    host = world.host(1)
     inner = host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         agent.attach("c1", C1)
         before, inside = dict(host.kernel.items), dict(inner.items)
         host.kernel.lose(("link", "cn0"))
@@ -574,9 +565,8 @@ def test_a_bridge_that_somebody_deleted_comes_back_with_all_that_stood_on_it(wor
         assert inner.items == inside
 
 
-def test_what_the_kernel_refused_is_tried_again(world: World) -> None:
+def test_what_the_kernel_refused_is_tried_again(host: Host) -> None:
     """The node says which item is missing until it stands."""
-    host = world.host(1)
     host.kernel.fail(lambda operation: "cn0" in str(operation), code=errno.EBUSY, times=1)
     with host.agent() as agent:
         status = agent.until(lambda status: status.failures)
@@ -584,9 +574,8 @@ def test_what_the_kernel_refused_is_tried_again(world: World) -> None:
         assert agent.until(ready).repairs == 0
 
 
-def test_a_kernel_that_cannot_be_read_is_neither_guessed_nor_given_up(world: World) -> None:
+def test_a_kernel_that_cannot_be_read_is_neither_guessed_nor_given_up(world: World, host: Host) -> None:
     """Nothing is executed on an unread kernel, whatever is heard meanwhile."""
-    host = world.host(1)
     host.kernel.faults.fail("read", KernelError("no buffer space"), times=FOR_EVER)
     with host.agent() as agent:
         status = agent.until(lambda status: status.kernel_trouble)
@@ -600,19 +589,16 @@ def test_a_kernel_that_cannot_be_read_is_neither_guessed_nor_given_up(world: Wor
         agent.until(ready)
 
 
-def test_a_process_that_may_not_program_the_kernel_ends(world: World) -> None:
+def test_a_process_that_may_not_program_the_kernel_ends(host: Host) -> None:
     """At the start that is the operator's to mend."""
-    host = world.host(1)
     host.kernel.faults.fail("execute", PermissionRefused("needs CAP_NET_ADMIN"), times=FOR_EVER)
     with host.agent(raises=(PermissionRefused, "CAP_NET_ADMIN")) as agent, agent.turned:
-        agent.turned.wait_for(lambda: agent._inbox.closed, SOON)
+        agent.turned.wait_for(lambda: agent.ended, SOON)
 
 
-def test_a_permission_that_is_missing_later_is_said(world: World) -> None:
+def test_a_permission_that_is_missing_later_is_said(world: World, host: Host) -> None:
     """One refused setting must not end a host's network that has worked until now."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         host.kernel.faults.fail("execute", PermissionRefused("read-only"))
         other = peer(free_numbers(agent, 1)[0])
         world.store.announce(other)
@@ -621,27 +607,23 @@ def test_a_permission_that_is_missing_later_is_said(world: World) -> None:
         agent.until(ready)
 
 
-def test_a_kernel_that_cannot_be_listened_to_is_read_nevertheless(world: World) -> None:
+def test_a_kernel_that_cannot_be_listened_to_is_read_nevertheless(host: Host) -> None:
     """Whatever the listener raised, drift is found."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent():
         host.kernel.faults.fail("changed", ValueError("a bug in the listener"), times=3)
         host.kernel.lose(("link", "cn0"))  # wakes the call under way; the next ones fail
         host.kernel.wait_for(lambda items: ("link", "cn0") in items)
 
 
-def test_a_burst_of_routes_is_few_batches(world: World) -> None:
+def test_a_burst_of_routes_is_few_batches(world: World, host: Host) -> None:
     """A thousand routes in one go are not a thousand transactions."""
-    host = world.host(1)
     routes = [
         Route(prefix=ip_network(f"fd00:4:0:{number:x}::/64"), node="n", next_hop=ip_address("2001:db8::9"))
         for number in range(1000)
     ]
     for route in routes:
         world.store.announce(route)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         assert len(agent.status().routes) >= 999
         assert len(host.kernel.batches) <= 5
 
@@ -664,12 +646,9 @@ def test_an_event_costs_the_same_however_many_peers_there_are(world: World, peer
     for number in range(peers):
         prefix = ip_network(f"fd00:4:0:{number:x}::/64")
         world.store.announce(Route(prefix=prefix, node="n", next_hop=ip_address("2001:db8::9")))
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         calls, reads, batches = Counting.calls, host.kernel.reads, len(host.kernel.batches)
-        other = peer(free_numbers(agent, 1)[0])
-        world.store.announce(other)
-        host.kernel.wait_for(lambda items: key_of(other) in items)
+        host.hears_of(agent, 1)
         agent.status()
         assert Counting.calls - calls == 1
         assert host.kernel.reads == reads
@@ -692,8 +671,7 @@ class Stumbling(HostGateway):
 def test_a_peer_that_the_dataplane_stumbles_over_is_refused_alone(world: World) -> None:
     """One record must not end the agents of a whole cluster, again after every restart."""
     host = world.host(1, remote=Stumbling())
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         good, bad = (peer(number) for number in free_numbers(agent, 2))
         bad = attrs.evolve(bad, tunnel=Tunnel(data={"poison": True}))
         world.store.announce(bad)
@@ -707,17 +685,14 @@ def test_a_peer_that_the_dataplane_stumbles_over_is_refused_alone(world: World) 
         assert not agent.status().refused
 
 
-def test_a_route_that_cannot_be_believed_is_shown_and_not_programmed(world: World) -> None:
+def test_a_route_that_cannot_be_believed_is_shown_and_not_programmed(world: World, host: Host) -> None:
     """With its reason, among the warnings, and the node is ready nevertheless."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
-        outside = attrs.evolve(peer(1), prefix=ip_network("203.0.113.0/24"))
-        world.store.announce(outside)
+    with host.ready_agent() as agent:
+        host.store.set_aside(Quarantined(key="/subnets/x", reason="not JSON"))
+        world.store.announce(attrs.evolve(peer(1), prefix=ip_network("203.0.113.0/24")))
         status = agent.until(lambda status: status.refused)
         assert status.ready
         assert "203.0.113.0/24 lies outside the pool 10.4.0.0/16" in status.warnings
-        agent._inbox.put(_Heard(event=Quarantined(key="/subnets/x", reason="not JSON")))
         status = agent.until(lambda status: status.quarantined)
         assert "record /subnets/x set aside: not JSON" in status.warnings
 
@@ -725,12 +700,10 @@ def test_a_route_that_cannot_be_believed_is_shown_and_not_programmed(world: Worl
 # Containers.
 
 
-def test_attach_is_idempotent_and_detach_too(world: World) -> None:
+def test_attach_is_idempotent_and_detach_too(host: Host) -> None:
     """The same container gets the same interface, and a second detach finds nothing."""
-    host = world.host(1)
     inner = host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         first = agent.attach("c1", C1)
         before = dict(host.kernel.items)
         assert agent.attach("c1", C1) == first
@@ -748,12 +721,10 @@ def test_attach_is_idempotent_and_detach_too(world: World) -> None:
 
 
 @pytest.mark.parametrize("where", ["veth", "master", "inside"])
-def test_an_attach_that_fails_leaves_nothing(world: World, where: str) -> None:
+def test_an_attach_that_fails_leaves_nothing(host: Host, where: str) -> None:
     """No interface, no address, no name; and the next attempt succeeds."""
-    host = world.host(1)
     inner = host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         before = dict(host.kernel.items)
         if where == "inside":
             inner.fail(lambda operation: "route" in str(operation), times=1)
@@ -768,12 +739,10 @@ def test_an_attach_that_fails_leaves_nothing(world: World, where: str) -> None:
         assert agent.status().endpoints == (lowest,)
 
 
-def test_an_attach_whose_rollback_fails_too_frees_the_address(world: World) -> None:
+def test_an_attach_whose_rollback_fails_too_frees_the_address(host: Host) -> None:
     """What could not be deleted is nobody's wish any more, and goes with the next read."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         before = set(host.kernel.items)
         host.kernel.fail(lambda operation: "master" in str(operation), times=1)
         host.kernel.fail(lambda operation: isinstance(operation, Delete), times=2)
@@ -784,11 +753,9 @@ def test_an_attach_whose_rollback_fails_too_frees_the_address(world: World) -> N
         assert set(host.kernel.items) == before
 
 
-def test_a_namespace_that_is_not_there_is_refused_before_anything_is_done(world: World) -> None:
+def test_a_namespace_that_is_not_there_is_refused_before_anything_is_done(host: Host) -> None:
     """Nothing is assigned and nothing is programmed."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         batches = len(host.kernel.batches)
         with pytest.raises(KernelError, match="there is no such namespace"):
             agent.attach("c1", "/run/netns/nowhere")
@@ -799,12 +766,10 @@ def test_a_namespace_that_is_not_there_is_refused_before_anything_is_done(world:
         assert not agent.status().endpoints
 
 
-def test_a_namespace_that_ended_is_said_and_a_new_one_of_that_name_works(world: World) -> None:
+def test_a_namespace_that_ended_is_said_and_a_new_one_of_that_name_works(host: Host) -> None:
     """The address stays held until the container is detached or attached again."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         endpoint = agent.attach("c1", C1)
         host.kernel.end_namespace(C1)
         status = agent.until(lambda status: status.gone)
@@ -817,12 +782,10 @@ def test_a_namespace_that_ended_is_said_and_a_new_one_of_that_name_works(world: 
         assert not agent.status().gone
 
 
-def test_a_container_that_moved_to_another_namespace_keeps_its_addresses(world: World) -> None:
+def test_a_container_that_moved_to_another_namespace_keeps_its_addresses(host: Host) -> None:
     """The old cable is cut and a new one laid."""
-    host = world.host(1)
     old, new = host.kernel.add_namespace(C1), host.kernel.add_namespace("/run/netns/c2")
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         first = agent.attach("c1", C1)
         second = agent.attach("c1", "/run/netns/c2")
         assert second == attrs.evolve(first, netns="/run/netns/c2")
@@ -831,12 +794,10 @@ def test_a_container_that_moved_to_another_namespace_keeps_its_addresses(world: 
         assert agent.status().endpoints == (second,)
 
 
-def test_a_restart_finds_every_container_again(world: World) -> None:
+def test_a_restart_finds_every_container_again(host: Host) -> None:
     """Same addresses, and not one operation on a kernel that holds everything."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         endpoint = agent.attach("c1", C1)
     with host.agent() as agent:
         status = agent.until(ready)
@@ -845,12 +806,10 @@ def test_a_restart_finds_every_container_again(world: World) -> None:
         assert agent.attach("c1", C1) == endpoint
 
 
-def test_a_cable_that_somebody_cut_is_laid_again_with_its_inside(world: World) -> None:
+def test_a_cable_that_somebody_cut_is_laid_again_with_its_inside(host: Host) -> None:
     """The far end lost its addresses with the cable; a failure there is said, and tried again."""
-    host = world.host(1)
     inner = host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         agent.attach("c1", C1)
         before = dict(inner.items)
         (veth,) = [
@@ -864,12 +823,10 @@ def test_a_cable_that_somebody_cut_is_laid_again_with_its_inside(world: World) -
         agent.until(ready)
 
 
-def test_a_full_subnet_is_an_error_that_changes_nothing(world: World) -> None:
+def test_a_full_subnet_is_an_error_that_changes_nothing(host: Host) -> None:
     """Addresses end; the node does not."""
-    host = world.host(1)
     network = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=30),))
-    with host.agent(network=network) as agent:
-        agent.until(ready)
+    with host.ready_agent(network=network) as agent:
         for number in range(1, 2):
             host.kernel.add_namespace(f"/run/netns/{number}")
             agent.attach(f"c{number}", f"/run/netns/{number}")
@@ -883,23 +840,19 @@ def test_a_full_subnet_is_an_error_that_changes_nothing(world: World) -> None:
 # The end.
 
 
-def test_stopping_leaves_the_kernel_as_it_is(world: World) -> None:
+def test_stopping_leaves_the_kernel_as_it_is(world: World, host: Host) -> None:
     """And the lease, and the announcements."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent():
         before = dict(host.kernel.items)
     assert host.kernel.items == before
     assert own_prefixes(world, "host-1")
     assert _routes(world)
 
 
-def test_leaving_gives_everything_back(world: World) -> None:
+def test_leaving_gives_everything_back(world: World, host: Host) -> None:
     """Routes, lease, addresses, kernel and file."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent(leave=True) as agent:
-        agent.until(ready)
+    with host.ready_agent(leave=True) as agent:
         agent.attach("c1", C1)
     assert not [item for item in host.kernel.items.values() if not str(item).startswith("sysctl")]
     assert not world.store.leases()
@@ -911,60 +864,51 @@ def test_leaving_gives_everything_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("call", ["withdraw", "leases", "release"])
-def test_leaving_while_the_store_is_away_still_cleans_the_kernel(world: World, call: str) -> None:
+def test_leaving_while_the_store_is_away_still_cleans_the_kernel(world: World, host: Host, call: str) -> None:
     """What could not be given back is said; the rest was."""
-    host = world.host(1)
-    with host.agent(leave=True, raises=(StoreUnavailable, "the store is away")) as agent:
-        agent.until(ready)
+    with host.ready_agent(leave=True, raises=(StoreUnavailable, "the store is away")):
         host.store.faults.fail(call, AWAY)
     assert not [item for item in host.kernel.items.values() if not str(item).startswith("sysctl")]
     if call == "withdraw":
         assert not world.store.leases()
 
 
-def test_leaving_after_a_lost_answer_still_gives_the_lease_back(world: World) -> None:
+def test_leaving_after_a_lost_answer_still_gives_the_lease_back(world: World, host: Host) -> None:
     """The store holds a revision that the node has never seen."""
-    host = world.host(1)
-    with host.agent(leave=True) as agent:
-        agent.until(ready)
+    with host.ready_agent(leave=True) as agent:
         host.store.faults.lose_answer("renew", AWAY)
-        agent._keeper.check()
+        agent.look_at_the_lease()
         agent.until(lambda status: status.lease_trouble)
     assert not world.store.leases()
 
 
-def test_what_the_kernel_keeps_when_leaving_is_an_error(world: World) -> None:
+def test_what_the_kernel_keeps_when_leaving_is_an_error(world: World, host: Host) -> None:
     """Silence would be a lie."""
-    host = world.host(1)
 
     def stuck(operation: Operation) -> bool:
         return isinstance(operation, Delete) and isinstance(operation.item, Link)
 
-    with host.agent(leave=True, raises=(KernelError, "left in the kernel")) as agent:
-        agent.until(ready)
+    with host.ready_agent(leave=True, raises=(KernelError, "left in the kernel")):
         host.kernel.fail(stuck, code=errno.EBUSY, times=FOR_EVER)
     assert not world.store.leases()
 
 
-def test_a_stopped_agent_answers_at_once(world: World) -> None:
+def test_a_stopped_agent_answers_at_once(host: Host) -> None:
     """A call that comes too late is not left hanging."""
-    host = world.host(1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
+        pass
     with pytest.raises(DaemonUnavailable, match="has stopped"):
         agent.status()
 
 
-def test_a_call_that_nobody_waits_for_any_more_is_not_made(world: World) -> None:
+def test_a_call_that_nobody_waits_for_any_more_is_not_made(host: Host) -> None:
     """A caller that was told of a timeout must not find the container attached later."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
-    with host.agent() as agent:
-        agent.until(ready)
+    with host.ready_agent() as agent:
         host.kernel.faults.hang("read")
         host.kernel.lose(("link", "cn0"))
         host.kernel.faults.wait_until_hung("read")
-        agent._inbox.patience = 0.05
+        agent.let_callers_wait(0.05)
         with pytest.raises(DaemonUnavailable, match="did not get to it"):
             agent.attach("c1", C1)
         host.kernel.faults.heal()
@@ -973,13 +917,12 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_made(world: World) -> None
 
 
 @pytest.mark.parametrize("call", ["leases", "claim", "subscribe"])
-def test_stopping_does_not_wait_for_a_store_that_fails(world: World, call: str) -> None:
+def test_stopping_does_not_wait_for_a_store_that_fails(host: Host, call: str) -> None:
     """Neither the backoff nor the next attempt is waited for."""
-    host = world.host(1)
     host.store.faults.fail(call, AWAY, times=FOR_EVER)
     with host.agent() as agent:
         agent.until(lambda status: status.lease_trouble or status.route_trouble)
-    assert agent._inbox.closed
+    assert agent.ended
 
 
 def test_a_node_that_cannot_take_part_says_why(world: World) -> None:
@@ -987,17 +930,16 @@ def test_a_node_that_cannot_take_part_says_why(world: World) -> None:
     host = world.host(1, remote=Vxlan())
     host.node = attrs.evolve(host.node, mtu=1300)
     with host.agent(raises=(ConfigError, "MTU 1300 of eth0 leaves 1230 octets")) as agent, agent.turned:
-        agent.turned.wait_for(lambda: agent._inbox.closed, SOON)
+        agent.turned.wait_for(lambda: agent.ended, SOON)
     assert not host.kernel.items
 
 
 # The file.
 
 
-def test_a_view_of_another_network_is_not_used(world: World) -> None:
+def test_a_view_of_another_network_is_not_used(host: Host) -> None:
     """Its subnets and routes could be anybody's here."""
     other = NetworkConfig(pools=(Pool(prefix=ip_network("10.5.0.0/16"), subnet_length=24),))
-    host = world.host(1)
     remembered.save(
         host.state,
         remembered.Remembered(network=other, subnets=(ip_network("10.5.1.0/24"),), routes=(peer(1),)),
@@ -1010,29 +952,25 @@ def test_a_view_of_another_network_is_not_used(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"version": 1}', '{"version": 99}', "\x00", "é"])
-def test_a_broken_view_costs_a_slower_start_and_nothing_else(world: World, text: str) -> None:
+def test_a_broken_view_costs_a_slower_start_and_nothing_else(host: Host, text: str) -> None:
     """The file is replaced by a good one when the agent stops."""
-    host = world.host(1)
     host.state.write_text(text, encoding="latin-1")
     with host.agent() as agent:
         subnets = agent.until(ready).node.subnets
     assert remembered.load(host.state).subnets == subnets
 
 
-def test_a_full_disk_is_survived(world: World) -> None:
-    """The view cannot be saved; everything else goes on."""
-    host = world.host(1)
+def test_a_full_disk_is_survived(world: World, host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """The view cannot be saved, which is said; everything else goes on, to an orderly end."""
     full = world.directory / "full"
-    with host.agent(state=full / "view.json") as agent:  # no such directory: every save fails
-        agent.until(ready)
-        agent._save()
-        assert agent.status().ready
+    with host.ready_agent(state=full / "view.json") as agent:  # no such directory: every save fails
+        host.hears_of(agent, 1)
+    assert "cannot remember the view" in caplog.text
     assert not full.exists()
 
 
-def test_an_address_book_that_fails_fails_the_attach_alone(world: World) -> None:
+def test_an_address_book_that_fails_fails_the_attach_alone(world: World, host: Host) -> None:
     """The node stays ready."""
-    host = world.host(1)
     host.kernel.add_namespace(C1)
     book = AddressBook(world.directory / "closed.db")
 
@@ -1043,8 +981,7 @@ def test_an_address_book_that_fails_fails_the_attach_alone(world: World) -> None
         def assign(self, *_arguments: object, **_more: object) -> Any:
             raise StateUnavailable("disk full")
 
-    with host.agent(addresses=Failing()) as agent:
-        agent.until(ready)
+    with host.ready_agent(addresses=Failing()) as agent:
         with pytest.raises(StateUnavailable):
             agent.attach("c1", C1)
         assert agent.status().ready

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +25,9 @@ from containernet.config import Config, DaemonTable
 from containernet.control import ControlServer
 from containernet.daemon import host_lock, notify
 from containernet.errors import AlreadyRunning, DaemonUnavailable, KernelError, PermissionRefused
-from containernet.model import Node
-from containernet.status import Status
 from containernet.testing import SOON
 from containernet_backends.sqlite import SqliteStore
-
-STATUS = Status(
-    node=Node(name="a", interface="eth0", addresses=(ip_interface("192.0.2.1/24"),)),
-    store="sqlite",
-    lease_seconds=60.0,
-    synced=True,
-    announced=True,
-    programming=True,
-    settled=True,
-    desired=5,
-    programmed=5,
-    routes=(),
-    refused={},
-    quarantined={},
-    failures=(),
-    endpoints=(),
-    gone=(),
-    stranded=(),
-    repairs=0,
-    lease_trouble="",
-    route_trouble="",
-    kernel_trouble="",
-)
+from tests.fakes import READY
 
 
 @attrs.define(kw_only=True)
@@ -102,7 +78,7 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 def daemon(site: Site) -> Iterator[dict[str, Any]]:
     """What a daemon answers, by command: values, or errors to be raised."""
-    answers: dict[str, Any] = {"status": STATUS.to_json()}
+    answers: dict[str, Any] = {"status": READY.to_json()}
 
     def answer(request: Mapping[str, Any]) -> Any:
         result = answers[str(request["command"])]
@@ -186,7 +162,7 @@ def test_what_the_daemon_raised_is_how_the_client_ends(
 def test_not_ready(site: Site, daemon: dict[str, Any]) -> None:
     """Exit code 9, which no error has; ready is 0."""
     assert site.run("containernet", "status").returncode == 0
-    daemon["status"] = attrs.evolve(STATUS, synced=False).to_json()
+    daemon["status"] = attrs.evolve(READY, synced=False).to_json()
     done = site.run("containernet", "status")
     assert done.returncode == 9
     assert "a is not ready\n  because the route store has not told its routes: waiting\n" in done.stdout

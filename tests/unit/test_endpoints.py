@@ -76,7 +76,7 @@ def test_the_same_path_may_be_another_namespace(kernel: FakeKernel, endpoints: E
     fresh.fail(lambda operation: "eth0" in str(operation), times=1)  # the new namespace has no such interface
     assert endpoints.attach("c1", C1) == first
     assert len(cables(kernel)) == 1
-    assert fresh.foreign == ["eth0"]
+    assert list(fresh.foreign) == ["eth0"]
     assert fresh.items
 
 

@@ -205,6 +205,20 @@ def test_an_event_is_one_small_batch() -> None:
     assert len(kernel.batches) == 2
 
 
+def test_an_event_is_planned_in_the_order_in_which_it_was_told() -> None:
+    """Of items of one rank: the order of a set of keys would be another one in every process."""
+    reconciler = Reconciler(kernel_with(device()))
+    reconciler.want(("host",), (device(),))
+    reconciler.apply()
+    numbers = [*range(100, 140), *range(2, 42)]
+    reconciler.want(("routes",), [item for number in numbers for item in peer(number)])
+    by_rank = [peer(number)[place] for place in range(3) for number in numbers]
+    assert [operation.item for operation in reconciler.apply()] == by_rank
+    reconciler.want(("routes",), ())
+    descending = [peer(number)[place] for place in (2, 1, 0) for number in numbers]
+    assert [operation.item for operation in reconciler.apply()] == descending
+
+
 def test_a_device_made_anew_gets_back_all_that_stood_on_it() -> None:
     """The kernel dropped it with the device, and the memory knows."""
     kernel = kernel_with()

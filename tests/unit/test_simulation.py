@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 from ipaddress import IPv4Address, ip_interface, ip_network
+from itertools import permutations
 
 import attrs
 import pytest
 
-from containernet import loading
+from benchmarks.world import world
 from containernet.errors import ConfigError, KernelError
 from containernet.items import (
     Bridge,
@@ -23,10 +24,11 @@ from containernet.items import (
     Veth,
     Vxlan,
 )
-from containernet.model import NetworkConfig, Pool
 from containernet.planning import Create, Delete, Operation, Replace
 from containernet.tables import Device
-from containernet.testing.simulation import Fabric, Reply, SimulatedKernel, World
+from containernet.testing import SimulatedKernel
+from containernet.testing.memory_kernel import Fabric
+from containernet.testing.simulation import Reply
 
 BRIDGE = Link(name="cn0", type=Bridge(), mac="02:00:00:00:00:01", mtu=1500)
 VXLAN = Link(
@@ -78,9 +80,9 @@ def test_what_linux_refuses_is_refused(item: Item, code: int) -> None:
 
 def test_a_link_takes_along_what_stands_on_it() -> None:
     """Routes, addresses, ports, and the far end of a veth with all that stands on that."""
-    fabric = Fabric()
-    outer, inner = SimulatedKernel("host", fabric), SimulatedKernel("c1", fabric)
-    fabric.paths["/run/netns/c1"] = "c1"
+    fabric = Fabric[SimulatedKernel]()
+    outer = fabric.add(SimulatedKernel("host"))
+    inner = fabric.add(SimulatedKernel("c1"), path="/run/netns/c1")
     veth = Link(name="v0", type=Veth(peer="eth0", peer_netns="/run/netns/c1"), mtu=1500)
     assert not outer.execute([Create(BRIDGE), Create(veth), Create(BridgePort(link="v0", bridge="cn0"))])
     own = InterfaceAddress(link="eth0", address=ip_interface("10.4.1.2/24"))
@@ -115,7 +117,9 @@ def test_what_somebody_else_did_is_told_once() -> None:
 def test_a_kernel_that_is_closed_says_so() -> None:
     """And one that was told of options, or asked for what is not there."""
     made = kernel()
-    assert made.underlay().addresses == (ip_interface("192.0.2.1/24"),)
+    with pytest.raises(ConfigError, match="no default route; there are: eth0"):
+        made.underlay()
+    assert made.underlay("eth0").addresses == (ip_interface("192.0.2.1/24"),)
     with pytest.raises(ConfigError, match="no link 'eth7'"):
         made.underlay("eth7")
     with pytest.raises(KernelError, match="no such namespace"):
@@ -129,17 +133,12 @@ def test_a_kernel_that_is_closed_says_so() -> None:
 
 
 def test_a_thousand_hosts_are_a_matter_of_seconds() -> None:
-    """Ten containers on each; and a host that no packet visits costs nothing but its own items."""
-    network = NetworkConfig(pools=(Pool(prefix=ip_network("10.0.0.0/8"), subnet_length=24),))
-    remote, local = loading.remote_dataplane("vxlan", {}), loading.local_dataplane("bridge", {})
-    world = World(network, remote=remote, local=local)
-    world.add_switch("switch")
-    for number in range(1000):
-        address = ip_interface(f"172.16.{number // 250}.{number % 250 + 1}/16")
-        world.add_host(f"h{number}", "switch", (address,))
-        for container in range(10):
-            world.attach(f"h{number}-c{container}", f"h{number}")
-    for number in (0, 500):
-        assert world.ping(f"h{number}-c0", f"h{999 - number}-c9") == Reply()
-    assert len(world.members["h0"].kernel.read()) > 3 * 999
-    assert len(world.members["h1"].kernel.read()) < 50
+    """Ten containers on each; a host that packets visit hears of all others once, and no other host does."""
+    made = world(1000, 10)
+    before = {name: member.kernel.operations for name, member in made.members.items()}
+    visited = [f"h{number}" for number in range(0, 1000, 125)]
+    for one, other in permutations(visited, 2):
+        assert made.ping(f"{one}-c0", f"{other}-c9") == Reply()
+    for name, member in made.members.items():
+        heard = 3 * 999 if name in visited else 0
+        assert member.kernel.operations - before[name] == heard

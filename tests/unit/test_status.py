@@ -9,37 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from containernet.model import Endpoint, Node, Route
-from containernet.status import Status
+from containernet.model import Endpoint, Route
+from tests.fakes import READY
 
-READY = Status(
-    node=Node(
-        name="a",
-        interface="eth0",
-        addresses=(ip_interface("192.0.2.1/24"),),
-        subnets=(ip_network("10.4.1.0/24"),),
-        overhead=50,
-    ),
-    store="sqlite",
-    lease_seconds=60.0,
-    synced=True,
-    announced=True,
-    programming=True,
-    settled=True,
-    desired=5,
-    programmed=5,
-    routes=(),
-    refused={},
-    quarantined={},
-    failures=(),
-    endpoints=(),
-    gone=(),
-    stranded=(),
-    repairs=0,
-    lease_trouble="",
-    route_trouble="",
-    kernel_trouble="",
-)
 ROUTE = Route(prefix=ip_network("10.4.2.0/24"), node="b", next_hop=ip_address("192.0.2.2"))
 CONTAINER = Endpoint(container="c1", netns="/run/netns/c1", addresses=(ip_interface("10.4.9.2/24"),))
 
