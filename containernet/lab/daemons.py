@@ -68,7 +68,7 @@ def config(topology: Topology, host: Host) -> str:
     if topology.dataplane == "bridge":
         lines += [f'uplink = "{build.NICS[1]}"']
     lines += ["[daemon]", f'state_dir = "{directory(host.name)}"', f'run_dir = "{directory(host.name)}"']
-    lines += [f"lease_ttl = {topology.lease_ttl}"]
+    lines += [f"lease_ttl = {topology.lease_ttl}", f'subnet_file = "{directory(host.name) / "subnet.env"}"']
     return "\n".join(lines) + "\n"
 
 

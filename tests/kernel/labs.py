@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
+import attrs
 import pytest
 
 from containernet.control import ask
 from containernet.items import Item, Key
-from containernet.lab import build, cluster, daemons, whole
+from containernet.lab import build, cluster, daemons, namespaces, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.topology import Topology
 from containernet.planning import Delete
@@ -86,3 +91,47 @@ def delete(host: str, wanted: list[Item]) -> None:
     with closing(NetlinkKernel(netns=str(build.path(host)))) as kernel:
         failures = kernel.execute([Delete(item) for item in wanted])
     assert not failures, failures
+
+
+@attrs.frozen
+class Said:
+    """How a program ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The document that it printed."""
+        return json.loads(self.out)
+
+
+def run(built: Lab, host: str, *words: str) -> Said:
+    """Run `containernet` on a host of the lab, with the host's config file."""
+    return built.call(functools.partial(_run, host, words))
+
+
+def _run(host: str, words: tuple[str, ...]) -> Said:
+    command = [
+        sys.executable,
+        "-m",
+        "containernet.cli.main",
+        "--config",
+        str(daemons.config_file(host)),
+        *words,
+    ]
+    with namespaces.network(build.path(host)):
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return Said(ended.returncode, ended.stdout, ended.stderr)
+
+
+def stop(built: Lab, host: str, number: int = signal.SIGTERM) -> None:
+    """End a host's daemon, as a service manager would, or by another signal."""
+    built.call(functools.partial(daemons.stop, host, number))
+
+
+def start(built: Lab, host: str) -> None:
+    """Start a host's daemon, and wait until it is ready."""
+    hosts = [each for each in built.topology.stations if each.name == host]
+    built.call(functools.partial(daemons.start_ready, built.topology, hosts))

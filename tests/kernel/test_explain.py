@@ -14,7 +14,7 @@ from containernet.lab.cluster import Lab
 from tests.kernel.test_dataplanes import _run_inside_host
 
 from . import labs
-from .test_programs import run, start, stop
+from .labs import run, start, stop
 
 pytestmark = pytest.mark.kernel
 

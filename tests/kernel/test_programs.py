@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
-import attrs
 import pytest
 
 from containernet.items import Sysctl
@@ -18,52 +14,9 @@ from containernet.lab import build, daemons, namespaces, whole
 from containernet.lab.cluster import Lab
 
 from . import labs
+from .labs import run, start, stop
 
 pytestmark = pytest.mark.kernel
-
-
-@attrs.frozen
-class Said:
-    """How a program ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The document that it printed."""
-        return json.loads(self.out)
-
-
-def run(built: Lab, host: str, *words: str) -> Said:
-    """Run `containernet` on a host of the lab, with the host's config file."""
-    return built.call(functools.partial(_run, host, words))
-
-
-def _run(host: str, words: tuple[str, ...]) -> Said:
-    command = [
-        sys.executable,
-        "-m",
-        "containernet.cli.main",
-        "--config",
-        str(daemons.config_file(host)),
-        *words,
-    ]
-    with namespaces.network(build.path(host)):
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return Said(ended.returncode, ended.stdout, ended.stderr)
-
-
-def stop(built: Lab, host: str) -> None:
-    """End a host's daemon, as a service manager would."""
-    built.call(functools.partial(daemons.stop, host, signal.SIGTERM))
-
-
-def start(built: Lab, host: str) -> None:
-    """Start a host's daemon, and wait until it is ready."""
-    hosts = [each for each in built.topology.members if each.name == host]
-    built.call(functools.partial(daemons.start_ready, built.topology, hosts))
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def test_a_restart_loses_no_packet(host: str, number: signal.Signals, built: Lab
     before = labs.items(built, host), labs.status(built, host)["subnets"]
     with whole.streaming(built, "host1-c1", target, rate=RATE) as stop:
         built.call(functools.partial(daemons.stop, host, number))
-        _start(built, host)
+        labs.start(built, host)
         tally = stop()
     assert tally.sent > 10
     assert tally.lost == 0, tally
@@ -44,7 +44,7 @@ def test_a_container_keeps_its_address_over_a_restart(built: Lab) -> None:
     """The address book outlives the daemon: the same id in the same namespace has what it had."""
     before = labs.status(built, "host1")["endpoints"]
     built.call(functools.partial(daemons.stop, "host1", signal.SIGKILL))
-    _start(built, "host1")
+    labs.start(built, "host1")
     built.call(functools.partial(daemons.attach, "host1-c1", "host1"))
     assert labs.status(built, "host1")["endpoints"] == before
     assert all(result.reached for result in whole.ping(built, labs.containers(built)))
@@ -56,12 +56,6 @@ def test_what_went_while_the_daemon_was_dead_is_put_right_at_its_start(built: La
     built.call(functools.partial(daemons.stop, "host1", signal.SIGKILL))
     built.call(functools.partial(labs.delete, "host1", [item for item in before.values() if item.rank >= 4]))
     assert labs.items(built, "host1") != before
-    _start(built, "host1")
+    labs.start(built, "host1")
     assert labs.items(built, "host1") == before
     assert all(result.reached for result in whole.ping(built, labs.containers(built)))
-
-
-def _start(built: Lab, host: str) -> None:
-    topology = built.topology
-    hosts = [each for each in topology.members if each.name == host]
-    built.call(functools.partial(daemons.start_ready, topology, hosts))
