@@ -35,7 +35,7 @@ from .faults import SOON
 from .readers import Reader
 from .supports import EVERYTHING
 
-FOUR = [subnet for length in (30, 31, 32) for subnet in ip_network("10.0.0.0/30").subnets(new_prefix=length)]
+FOUR = [subnet for length in (28, 29, 30) for subnet in ip_network("10.0.0.0/28").subnets(new_prefix=length)]
 SIX = [subnet for length in (124, 125) for subnet in ip_network("fd00::/124").subnets(new_prefix=length)]
 
 subnets: st.SearchStrategy[tuple[Prefix, ...]] = st.one_of(
@@ -197,10 +197,8 @@ class LeaseMachine(StoreMachine):
             return multiple()
         assert claimed is not None
         assert (renewed.subnets, renewed.node) == (claimed.subnets, claimed.node)
-        if "renewal revisions" in self.supports:
+        if "renewal revisions" in self.supports or renewed.revision != lease.revision:
             self._check_written(renewed, ttl if claimed.node else None)
-        else:
-            assert renewed.revision == lease.revision
         claimed.revision = renewed.revision
         claimed.expires = self.now + ttl if claimed.node else None
         return renewed

@@ -11,7 +11,7 @@ ABILITIES: Mapping[str, tuple[str, str]] = {
     ),
     "renewal revisions": (
         "a renewal gives a new revision",
-        "it leaves the revision as it is: each `Lease` of one claim stands for it",
+        "it may leave the revision as it is, so that an older `Lease` still stands for the claim",
     ),
     "remaining time": (
         "`leases` tells when each lease ends",

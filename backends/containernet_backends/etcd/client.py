@@ -14,6 +14,7 @@ What comes out are our errors, never gRPC's.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -50,6 +51,8 @@ def import_grpc() -> Any:
     Raises:
         MissingPackage: it is not installed.
     """
+    # Its handlers at fork abort in a child that forks once more, as the laboratory's do; ours use no channel.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         import grpc
     except ImportError as error:

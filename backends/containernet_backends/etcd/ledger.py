@@ -280,8 +280,7 @@ class Ledger:
         except BadRecord:
             return None
         node = self.node(kv) or ("?" if kv.lease else "")
-        expires = math.inf if kv.lease else None
-        return Lease(subnets=subnets, node=node, expires=expires, revision=_revision(kv.lease, kv.mod_revision))
+        return Lease(subnets=subnets, node=node, expires=None, revision=_revision(kv.lease, kv.mod_revision))
 
 
 def _revision(lease_id: int, mod_revision: int) -> str:
