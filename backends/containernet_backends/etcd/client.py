@@ -2,13 +2,19 @@
 
 gRPC's own list of addresses would be one channel, but with one name for the certificates of all members. So
 each endpoint has its channel, and a call goes to the one that answered last; where it fails in a way that
-another member may not, the next is asked, once round. Every call that is made here may be made twice: the
-callers compare before they write, and take what they find written by themselves for done.
+another member may not, the next is asked, once round, within the time of one call. Every call that is made
+here may be made twice: the callers compare before they write, and take what they find written by themselves
+for done.
 
-A connection that has gone silent (a cable, a firewall that forgot it) is noticed by HTTP/2 pings. etcd ends
-the connection of a client that pings more often than every 5 s (its --grpc-keepalive-min-time).
+Every request asks for a member that has a leader. One that was cut off from the others would answer a watch
+for ever, with silence.
 
-What comes out are our errors, never gRPC's.
+A connection that has gone silent (a cable, a firewall that forgot it, a frozen process) is noticed by HTTP/2
+pings, 9 s later at most. etcd ends the connection of a client that pings more often than every 5 s (its
+--grpc-keepalive-min-time), or while no call is open: there the next call finds out, by its deadline.
+
+What comes out are our errors, never gRPC's (`failures`). Nothing of gRPC is touched before the first call, so
+that a process may fork until then.
 """
 
 from __future__ import annotations
@@ -18,22 +24,24 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from containernet.errors import ConfigError, ContainernetError, StoreError, StoreRefused, StoreUnavailable
+from containernet.errors import ConfigError, ContainernetError, StoreUnavailable
 
 from . import messages
+from .failures import NotThere, StaleToken, translated
 from .options import EtcdOptions
 
 CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 6_000),
     ("grpc.keepalive_timeout_ms", 3_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.ping_timeout_ms", 3_000),  # without it, today's gRPC waits a minute for the answer
     ("grpc.http2.max_pings_without_data", 0),
+    # While a server is away: a try each 0.2 s, then ever fewer, down to one each 3 s, give or take a fifth.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 3_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # the name misleads: time for a connection to be made
     ("grpc.max_receive_message_length", 1 << 28),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -41,8 +49,8 @@ CHANNEL_OPTIONS = [
 ]
 # An attempt gets this much at least, however many endpoints share the call's time.
 SHORTEST_ATTEMPT = 1.0
-STREAMS = {"/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"}
-SHOWN = 200  # characters of an error's details
+WATCH = "/etcdserverpb.Watch/Watch"
+STREAMS = {WATCH, "/etcdserverpb.Lease/LeaseKeepAlive"}
 
 
 def import_grpc() -> Any:
@@ -54,14 +62,55 @@ def import_grpc() -> Any:
     # Its handlers at fork abort in a child that forks once more, as the laboratory's do; ours use no channel.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
-        import grpc
+        with _quiet():
+            import grpc
     except ImportError as error:
         raise messages.missing("grpcio") from error
     return grpc
 
 
-class NotThere(StoreError):
-    """What was asked for by its id is not there."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep gRPC from writing to stderr, where nobody has asked for it; it reads the variable when imported."""
+    name = "GRPC_VERBOSITY"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "NONE"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+class Cancellation:
+    """Ends whichever call is under way, and every later one: from any thread, at once, for good."""
+
+    def __init__(self) -> None:
+        self._call: Any = None
+        self._cancelled = False
+        self._lock = threading.Lock()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """End it; may be called twice."""
+        with self._lock:
+            self._cancelled = True
+            call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def hold(self, call: Any) -> None:
+        """Take note of the call that is under way now."""
+        with self._lock:
+            if not self._cancelled:
+                self._call = call
+                return
+        call.cancel()
 
 
 class Client:
@@ -76,35 +125,51 @@ class Client:
         self._members = options.members
         self._current = 0
         self._channels: dict[int, Any] = {}
+        self._files: object = None  # what the channels were opened with
         self._token: str | None = None
         self._closed = False
         self._lock = threading.Lock()
 
-    def call(self, path: str, request: Any) -> Any:
-        """Return the response to a request; tries every endpoint once.
+    def call(self, path: str, request: Any, cancellation: Cancellation | None = None) -> Any:
+        """Return the response to a request; tries every endpoint once, within the option `timeout`.
 
         Raises:
             StoreUnavailable: none of them answered in time.
             StoreRefused: etcd does not let this client do that.
         """
+        cancellation = cancellation or Cancellation()
         end = time.monotonic() + self._options.timeout
+        share = max(SHORTEST_ATTEMPT, self._options.timeout / len(self._members))
         failure: ContainernetError | None = None
         for _ in self._members:
-            left = end - time.monotonic()
-            if left <= 0:
+            number, now = self._current, time.monotonic()
+            if now >= end:
                 break
-            number = self._current
-            share = min(left, max(SHORTEST_ATTEMPT, self._options.timeout / len(self._members)))
             try:
-                return self._attempt(number, path, request, share)
+                return self._attempt(number, path, request, min(end, now + share), cancellation)
             except StoreUnavailable as error:
                 failure = error
+                if self._closed or cancellation.cancelled:
+                    break
                 self._move_on(number)
-        raise failure or StoreUnavailable("etcd: no time left")
+        assert failure is not None
+        raise failure
 
-    def range(self, begin: bytes, end: bytes) -> Any:
+    def range(self, begin: bytes, end: bytes, cancellation: Cancellation | None = None) -> Any:
         """Return every key from `begin` to before `end`."""
-        return self.call("/etcdserverpb.KV/Range", messages.load().RangeRequest(key=begin, range_end=end))
+        request = messages.load().RangeRequest(key=begin, range_end=end)
+        return self.call("/etcdserverpb.KV/Range", request, cancellation)
+
+    def newest(self, begin: bytes, end: bytes, revision: int, cancellation: Cancellation) -> Any:
+        """Return, as of `revision`, the key that was written last, and how many there are.
+
+        Raises:
+            NotThere: etcd knows that revision no more, or not yet.
+        """
+        request = messages.load().RangeRequest(
+            key=begin, range_end=end, revision=revision, limit=1, sort_order="DESCEND", sort_target="MOD"
+        )
+        return self.call("/etcdserverpb.KV/Range", request, cancellation)
 
     def txn(self, compare: Sequence[Any], success: Sequence[Any], failure: Sequence[Any] = ()) -> Any:
         """If all of `compare` holds, do `success`, else `failure`, in one step; see `requests`."""
@@ -136,81 +201,139 @@ class Client:
         request = messages.load().LeaseKeepAliveRequest(ID=lease_id)
         return int(self.call("/etcdserverpb.Lease/LeaseKeepAlive", request).TTL)
 
-    def watch(self, create: Any) -> Watch:
-        """Begin to watch, at a member that has a leader."""
-        requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        requests.put(messages.load().WatchRequest(create_request=create))
-        number = self._current
-        if self._options.username:
-            self._token = None  # of a watch with an expired one nothing would ever be heard
-        call = self._method(number, "/etcdserverpb.Watch/Watch")(
-            iter(requests.get, None), metadata=self._metadata(number)
-        )
-        return Watch(self, number, call, end=lambda: requests.put(None))
+    def watch(self, begin: bytes, end: bytes, revision: int, cancellation: Cancellation) -> Iterator[Any]:
+        """Yield what happens to a range after `revision`, in order, and now and then how far etcd is.
 
-    def lost(self, number: int, error: Any) -> ContainernetError:
-        """Return what gRPC's error at an endpoint means; from now on another one is asked."""
-        self._move_on(number)
-        return self._translated(number, error)
+        Blocks while nothing happens. The endpoint is the one that answered last; when the watch ends, the next.
+
+        Raises:
+            NotThere: etcd has compacted what came after `revision`.
+            StoreUnavailable: the connection is gone, or the member is behind `revision`.
+            StoreRefused: etcd does not let this client watch.
+        """
+        m, number = messages.load(), self._current
+        create = m.WatchCreateRequest(
+            key=begin, range_end=end, start_revision=revision + 1, progress_notify=True
+        )
+        requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        requests.put(m.WatchRequest(create_request=create))
+        try:
+            for response in self._stream(number, iter(requests.get, None), cancellation):
+                if response.canceled:
+                    raise self._ended(number, response)
+                if response.created and response.header.revision < revision:
+                    raise StoreUnavailable(
+                        f"etcd {self._members[number]}: at revision {response.header.revision}, expected "
+                        f"{revision} or later: it is behind, or was restored from a backup"
+                    )
+                if not response.created:
+                    yield response
+            raise StoreUnavailable(f"etcd {self._members[number]}: ended a watch")
+        except StoreUnavailable:
+            if not cancellation.cancelled:
+                self._move_on(number)
+            raise
+        finally:
+            requests.put(None)
 
     def close(self) -> None:
         """Close every channel, which ends the calls under way; may be called twice."""
         with self._lock:
             self._closed = True
-            channels, self._channels = list(self._channels.values()), {}
-        for channel in channels:
-            channel.close()
+        self._drop_channels()
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._members))
 
     def _move_on(self, number: int) -> None:
+        """Ask another endpoint from now on, and by new certificates if there are any."""
         with self._lock:
             if self._current == number:
                 self._current = (number + 1) % len(self._members)
+        if self._files is not None:
+            with contextlib.suppress(ConfigError):  # half of them are in place
+                if self._files != self._options.files():
+                    self._drop_channels()
 
-    def _attempt(self, number: int, path: str, request: Any, timeout: float) -> Any:
-        grpc = import_grpc()
-        for again in (False, True):
+    def _attempt(self, number: int, path: str, request: Any, end: float, cancellation: Cancellation) -> Any:
+        try:
+            return self._ask(number, path, request, end, cancellation)
+        except StaleToken:  # one of ours ends with its time, and with the member that gave it
+            return self._ask(number, path, request, end, cancellation)
+
+    def _ask(self, number: int, path: str, request: Any, end: float, cancellation: Cancellation) -> Any:
+        with self._our_errors(number):
+            metadata = self._metadata(number, end, cancellation)
+            timeout = max(0.0, end - time.monotonic())
+            method = self._method(number, path)
+            if path not in STREAMS:
+                call = method.future(request, timeout=timeout, metadata=metadata)
+                cancellation.hold(call)
+                return call.result()
+            call = method(iter([request]), timeout=timeout, metadata=metadata)
+            cancellation.hold(call)
+            for answer in call:
+                call.cancel()
+                return answer
+        raise StoreUnavailable(f"etcd {self._members[number]}: ended a stream without an answer")
+
+    def _stream(self, number: int, requests: Iterator[Any], cancellation: Cancellation) -> Iterator[Any]:
+        with self._our_errors(number):
+            metadata = self._metadata(number, time.monotonic() + self._options.timeout, cancellation)
+            call = self._method(number, WATCH)(requests, metadata=metadata)
+            cancellation.hold(call)
             try:
-                method = self._method(number, path)
-                given = iter([request]) if path in STREAMS else request
-                answer = method(given, timeout=timeout, metadata=self._metadata(number))
-                return next(answer) if path in STREAMS else answer
-            except grpc.RpcError as error:
-                if again or not self._stale_token(error):
-                    raise self._translated(number, error) from error
-                self._token = None
-            except StopIteration as error:
-                where = self._members[number]
-                raise StoreUnavailable(f"etcd {where}: ended a stream without an answer") from error
-            except ValueError as error:  # the channel was closed by another thread
+                yield from call
+            finally:
+                call.cancel()
+
+    def _ended(self, number: int, response: Any) -> ContainernetError:
+        """Return why etcd ended a watch by its own will."""
+        where, reason = self._members[number], response.cancel_reason
+        if response.compact_revision:
+            return NotThere(f"etcd {where}: compacted at revision {response.compact_revision}")
+        if "permission denied" in reason:
+            return translated("PERMISSION_DENIED", reason, where=where, options=self._options)
+        return self._translated(number, "UNAVAILABLE", reason)
+
+    @contextlib.contextmanager
+    def _our_errors(self, number: int) -> Iterator[None]:
+        grpc = import_grpc()
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._translated(number, error.code().name, error.details()) from error
+        except grpc.FutureCancelledError as error:
+            raise self._shut() from error
+        except ValueError as error:  # the channel was closed by another thread
+            if self._closed or "closed channel" in str(error).lower():
                 raise self._shut() from error
-        raise AssertionError("unreachable")
+            raise
 
-    def _stale_token(self, error: Any) -> bool:
-        # etcd: ErrInvalidAuthToken; after a restart of its members a simple token is unknown as well.
-        return bool(self._options.username) and (
-            error.code() is import_grpc().StatusCode.UNAUTHENTICATED or "auth token" in (error.details() or "")
-        )
-
-    def _metadata(self, number: int) -> Sequence[tuple[str, str]]:
-        found = [("hasleader", "true")]
-        if self._options.username:
-            if self._token is None:
-                self._token = self._authenticate(number)
-            found.append(("token", self._token))
+    def _translated(self, number: int, code: str, details: str | None) -> ContainernetError:
+        if self._closed:
+            return self._shut()
+        found = translated(code, details, where=self._members[number], options=self._options)
+        if isinstance(found, StaleToken):
+            self._token = None
         return found
 
-    def _authenticate(self, number: int) -> str:
-        authenticate = self._method(number, "/etcdserverpb.Auth/Authenticate")
+    def _metadata(self, number: int, end: float, cancellation: Cancellation) -> Sequence[tuple[str, str]]:
+        found = [("hasleader", "true")]
+        if self._options.username:
+            token = self._token or self._authenticate(number, end, cancellation)
+            self._token = token
+            found.append(("token", token))
+        return found
+
+    def _authenticate(self, number: int, end: float, cancellation: Cancellation) -> str:
         request = messages.load().AuthenticateRequest(
             name=self._options.username, password=self._options.password()
         )
-        try:
-            return str(authenticate(request, timeout=self._options.timeout).token)
-        except import_grpc().RpcError as error:
-            raise self._translated(number, error) from error
+        method = self._method(number, "/etcdserverpb.Auth/Authenticate")
+        call = method.future(request, timeout=max(0.0, end - time.monotonic()))
+        cancellation.hold(call)
+        return str(call.result().token)
 
     def _method(self, number: int, path: str) -> Any:
         takes, gives = messages.load().methods[path]
@@ -230,65 +353,15 @@ class Client:
         grpc, member = import_grpc(), self._members[number]
         if not member.secure:
             return grpc.insecure_channel(member.target, options=CHANNEL_OPTIONS)
-        ca, key, cert = self._options.files()
+        self._files = ca, key, cert = self._options.files()
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
         return grpc.secure_channel(member.target, credentials, options=CHANNEL_OPTIONS)
 
+    def _drop_channels(self) -> None:
+        with self._lock:
+            channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            channel.close()
+
     def _shut(self) -> StoreUnavailable:
-        return StoreUnavailable(f"etcd {self}: this store was closed; open another")
-
-    def _translated(self, number: int, error: Any) -> ContainernetError:
-        """Return what gRPC's error means, in our words."""
-        if self._closed:
-            return self._shut()
-        codes = import_grpc().StatusCode
-        code, details = error.code(), " ".join((error.details() or "").split())[:SHOWN]
-        where = f"etcd {self._members[number]}: {details or code.name}"
-        match code:
-            case codes.PERMISSION_DENIED:
-                who = self._options.username or self._options.cert or "a client without a name"
-                return StoreRefused(f"{where}; give the role of {who} readwrite on {self._options.prefix}")
-            case codes.UNAUTHENTICATED | codes.INVALID_ARGUMENT if "user" in details or "auth" in details:
-                return StoreRefused(
-                    f"{where}; set username and password_file, or cert and key, under [store.etcd]"
-                )
-            case codes.NOT_FOUND:
-                return NotThere(where)
-            case codes.RESOURCE_EXHAUSTED:
-                return StoreUnavailable(
-                    f"{where}; make room: etcdctl compact and defrag, then alarm disarm; or raise "
-                    "--quota-backend-bytes"
-                )
-            case codes.INVALID_ARGUMENT | codes.UNIMPLEMENTED | codes.OUT_OF_RANGE | codes.FAILED_PRECONDITION:
-                return ConfigError(f"{where}; is this an etcd of version 3.4 or later?")
-            case _:
-                return StoreUnavailable(where)
-
-
-class Watch:
-    """One watch: what etcd sends, until it is cancelled or the connection ends."""
-
-    def __init__(self, client: Client, number: int, call: Any, end: Callable[[], None]) -> None:
-        self._client = client
-        self._number = number
-        self._call = call
-        self._end = end
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield every WatchResponse.
-
-        Raises:
-            ContainernetError: the stream ended, and what that means; the next watch is at another endpoint.
-        """
-        try:
-            yield from self._call
-            raise StoreUnavailable(f"etcd {self._client}: ended a watch")
-        except import_grpc().RpcError as error:
-            raise self._client.lost(self._number, error) from error
-        finally:
-            self._end()
-
-    def cancel(self) -> None:
-        """End it, from any thread; may be called twice."""
-        self._end()
-        self._call.cancel()
+        return StoreUnavailable(f"etcd {self}: this store was closed, or this call; open another")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -113,10 +114,28 @@ class EtcdOptions:
         return str(_read("password_file", self.password_file), "utf-8").rstrip("\r\n")
 
     def files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Return CA, key and certificate as gRPC takes them; None: not given."""
+        """Return CA, key and certificate as gRPC takes them; None: not given.
+
+        Raises:
+            ConfigError: one cannot be read, is no PEM, or key and certificate are not a pair.
+        """
         ca, key, cert = (
             _read(name, path) if (path := getattr(self, name)) else None for name in ("ca", "key", "cert")
         )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if ca is not None:
+                context.load_verify_locations(self.ca)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"ca = {self.ca!r} holds no certificate in PEM ({error})") from error
+        try:
+            if cert is not None:
+                context.load_cert_chain(self.cert, self.key, password="")  # or it would ask at the terminal
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"cert = {self.cert!r}, key = {self.key!r}: expected a certificate and its own key, both in "
+                f"PEM and without a password ({error})"
+            ) from error
         return ca, key, cert
 
 

@@ -116,4 +116,4 @@ class EtcdStore:
     def _ended(self, subscription: EtcdSubscription, view: View | None) -> None:
         with self._lock:
             self._subscriptions.discard(subscription)
-            self._left = view or self._left
+            self._left = self._left if view is None else view

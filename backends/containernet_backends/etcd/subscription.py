@@ -3,10 +3,16 @@
 When the connection is lost the subscription says so and ends, as the contract wants it: the reader must know
 that nothing is heard any more. But its view outlives it, in the store: the next subscription watches from the
 last revision that was folded in, and its Snapshot is the view. Only where that cannot be right is everything
-listed again: etcd has compacted that revision away, or goes on from an older one, because somebody restored a
-backup.
+listed again: etcd has compacted that revision away, or does not remember it as we do, because somebody
+restored a backup.
 
-A thread reads what etcd sends; everything else happens on the reader's.
+To find that out, etcd is asked how many keys there were at that revision, and for the one that was written
+last. A cluster that was restored and has gone past our revision is not noticed if at that very revision it had
+as many keys as we knew, with the same one written last, at the same revision, with the same value on the same
+etcd lease, and if it was restored under the same cluster token and peer URLs.
+
+A thread asks, and reads what etcd sends; what it means is found out on the reader's. So `next_event` keeps its
+time however long etcd does not answer, and `close` wakes it at once.
 """
 
 from __future__ import annotations
@@ -16,13 +22,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from containernet.errors import ContainernetError, StoreUnavailable
 from containernet.events import Event
 
-from . import messages
-from .client import Client, Watch
+from .client import Cancellation, Client
+from .failures import NotThere
 from .view import Keys, View
 
 Ended = Callable[["EtcdSubscription", View | None], None]
@@ -42,112 +48,92 @@ class EtcdSubscription:
     def __init__(self, client: Client, keys: Keys, view: View | None, *, ended: Ended) -> None:
         self._client = client
         self._keys = keys
-        self._view = view
+        self._view = view or View(keys)
         self._ended = ended
         self._due: collections.deque[Event] = collections.deque()
-        self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._watch: Watch | None = None
-        self._closed = False
-        self._lock = threading.Lock()
+        # What to fold in, one after the other; None: look whether it is closed.
+        self._received: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._cancellation = Cancellation()
+        self._thread: threading.Thread | None = None
 
     def next_event(self, timeout: float) -> Event | None:
-        """Wait up to `timeout` seconds for the next event; lists before the first."""
+        """Wait up to `timeout` seconds for the next event; the first call begins to listen."""
         end = time.monotonic() + timeout
-        try:
-            while not self._due:
-                if self._closed:
-                    return None
-                if self._watch is None:
-                    self._begin()
-                    continue
-                try:
-                    received = self._received.get(timeout=max(0.0, end - time.monotonic()))
-                except queue.Empty:
-                    return None
-                if received is not None:
-                    self._fold(received)
-            return self._due.popleft()
-        except ContainernetError:
-            if self._closed:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._listen, name="containernet-etcd-watch", daemon=True)
+            self._thread.start()
+        while not self._cancellation.cancelled:
+            if self._due:
+                return self._due.popleft()
+            try:
+                fold = self._received.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
                 return None
-            self._end(self._view)
-            raise
+            if fold is not None:
+                fold()
+        return None
 
     def close(self) -> None:
         """End the subscription and wake its reader; may be called twice."""
         self._end(None)
 
-    def _begin(self) -> None:
-        if self._view is None or not self._view.revision:
-            self._list()
-        else:
-            self._due.append(self._view.snapshot())
-        self._listen()
-
-    def _list(self) -> None:
-        view = self._view or View(self._keys)
-        begin, end = self._keys.told
-        told = self._client.range(begin, end)
-        self._due.append(view.load(told.kvs, revision=told.header.revision))
-        self._view = view
-
-    def _listen(self) -> None:
-        assert self._view is not None
-        begin, end = self._keys.told
-        create = messages.load().WatchCreateRequest(
-            key=begin, range_end=end, start_revision=self._view.revision + 1, progress_notify=True
-        )
-        with self._lock:
-            if self._closed:
-                return
-            self._received = queue.SimpleQueue()
-            self._watch = self._client.watch(create)
-        threading.Thread(
-            target=_pump, args=(self._watch, self._received), name="containernet-etcd-watch", daemon=True
-        ).start()
-
-    def _fold(self, received: Any) -> None:
-        if isinstance(received, Exception):
-            raise received
-        assert self._view is not None
-        if received.created and received.header.revision < self._view.revision:
-            self._again()  # the cluster is younger than what we know
-        elif received.canceled:
-            if received.compact_revision:
-                self._again()
-            else:
-                raise StoreUnavailable(f"etcd {self._client}: ended a watch: {received.cancel_reason}")
-        else:
-            for event in received.events:
-                if event.type == DELETE:
-                    self._due += self._view.delete(event.kv.key, revision=event.kv.mod_revision)
-                else:
-                    self._due += self._view.put(event.kv)
-            if not received.events and not received.created:
-                # Told to a watch at rest only. With events the header may be ahead of what comes next.
-                self._view.revision = received.header.revision
-
-    def _again(self) -> None:
-        """List again, and watch from there: what was missed cannot be had one by one."""
-        assert self._watch is not None
-        self._watch.cancel()
-        self._list()
-        self._listen()
-
     def _end(self, view: View | None) -> None:
-        with self._lock:
-            self._closed = True
-            watch = self._watch
+        self._cancellation.cancel()
         self._received.put(None)
-        if watch is not None:
-            watch.cancel()
         self._ended(self, view)
 
+    def _listen(self) -> None:
+        """Ask, and hand over what comes; runs on the thread."""
+        try:
+            revision = self._resume() or self._list()
+            while not self._cancellation.cancelled:
+                try:
+                    for response in self._client.watch(*self._keys.told, revision, self._cancellation):
+                        self._received.put(partial(self._changed, response))
+                except NotThere:  # what was missed cannot be had one by one
+                    revision = self._list()
+        except Exception as error:  # whatever it is, the reader must not wait for ever
+            self._received.put(partial(self._lost, error))
 
-def _pump(watch: Watch, received: queue.SimpleQueue[Any]) -> None:
-    """Hand over what etcd sends, and in the end why it ended."""
-    try:
-        for response in watch:
-            received.put(response)
-    except ContainernetError as error:
-        received.put(error)
+    def _resume(self) -> int:
+        """Return the view's revision if etcd remembers it as we do; 0: there is none, or it does not."""
+        view = self._view  # nobody changes it before we hand something over
+        if not view.revision:
+            return 0
+        try:
+            told = self._client.newest(*self._keys.told, view.revision, self._cancellation)
+        except NotThere:
+            return 0
+        if told.header.cluster_id != view.cluster or not view.like(told.kvs, count=told.count):
+            return 0
+        self._received.put(self._resumed)
+        return view.revision
+
+    def _list(self) -> int:
+        told = self._client.range(*self._keys.told, self._cancellation)
+        self._received.put(partial(self._listed, told))
+        return int(told.header.revision)
+
+    # The rest runs on the reader's thread.
+
+    def _resumed(self) -> None:
+        self._due.append(self._view.snapshot())
+
+    def _listed(self, told: Any) -> None:
+        self._view.cluster = told.header.cluster_id
+        self._due.append(self._view.load(told.kvs, revision=told.header.revision))
+
+    def _changed(self, response: Any) -> None:
+        for event in response.events:
+            if event.type == DELETE:
+                self._due += self._view.delete(event.kv.key, revision=event.kv.mod_revision)
+            else:
+                self._due += self._view.put(event.kv)
+        if not response.events:
+            # Told to a watch at rest only. With events the header may be ahead of what comes next.
+            self._view.revision = response.header.revision
+
+    def _lost(self, error: Exception) -> None:
+        if not self._cancellation.cancelled:
+            self._end(self._view)
+            raise error

@@ -57,12 +57,14 @@ def text(key: bytes, under: bytes = b"") -> str:
 class View:
     """Every route that is told, by the key that tells it.
 
-    `revision` is that of the last change that was folded in.
+    `revision` is that of the last change that was folded in, `cluster` the id of the cluster that told it.
     """
 
     def __init__(self, keys: Keys) -> None:
         self.revision = 0
+        self.cluster = 0
         self._keys = keys
+        self._there: dict[bytes, KeyValue] = {}
         self._told: dict[bytes, tuple[Route, ...]] = {}
         self._by_prefix: dict[Prefix, dict[bytes, Route]] = {}
         self._set_aside: dict[bytes, Quarantined] = {}
@@ -70,7 +72,8 @@ class View:
     def load(self, listed: Iterable[KeyValue], *, revision: int) -> Snapshot:
         """Forget everything and take what a list at `revision` shows."""
         before, self._told, self._by_prefix, self._set_aside = self._told, {}, {}, {}
-        for each in listed:
+        self._there = {each.key: each for each in listed}
+        for each in self._there.values():
             routes = self._parse(each)
             # What cannot be read now was perhaps read before.
             self._hold(each.key, before.get(each.key, ()) if routes is None else routes)
@@ -80,6 +83,7 @@ class View:
     def put(self, changed: KeyValue) -> list[Event]:
         """Fold a written key in."""
         self.revision = changed.mod_revision
+        self._there[changed.key] = changed
         mended = self._set_aside.pop(changed.key, None)
         routes = self._parse(changed)
         if routes is None:
@@ -90,6 +94,7 @@ class View:
     def delete(self, key: bytes, *, revision: int) -> list[Event]:
         """Fold a deleted key in."""
         self.revision = revision
+        self._there.pop(key, None)
         mended = self._set_aside.pop(key, None)
         events = self._change(key, ())
         return [self.snapshot()] if mended else events
@@ -98,6 +103,13 @@ class View:
         """Return everything that is told."""
         routes = [route for prefix in self._by_prefix if (route := self._best(prefix)) is not None]
         return Snapshot(routes=routes, quarantined=self._set_aside.values())
+
+    def like(self, newest: Iterable[KeyValue], *, count: int) -> bool:
+        """Return whether there are `count` keys in all, and `newest` is one of those written last."""
+        last = max((each.mod_revision for each in self._there.values()), default=0)
+        return count == len(self._there) and all(
+            each.mod_revision == last and self._there.get(each.key) == each for each in newest
+        )
 
     def _parse(self, each: KeyValue) -> tuple[Route, ...] | None:
         """Return what a key tells, nothing if it is none of ours; None: it was set aside."""
