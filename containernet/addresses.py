@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -301,3 +301,15 @@ def _translated(path: Path) -> Iterator[None]:
             sqlite3.SQLITE_BUSY: f"another process wrote for longer than {PATIENCE:.0f} s; try again",
         }
         raise StateUnavailable(failed + advice.get(primary, "nothing was changed by this call")) from error
+
+
+def recorded(path: Path) -> tuple[Endpoint, ...]:
+    """Return the containers of the book at `path`; where there is no book, there are none.
+
+    Raises:
+        StateUnavailable: there is one, and it cannot be read.
+    """
+    if not path.exists():
+        return ()
+    with closing(AddressBook(path)) as book:
+        return book.assigned()

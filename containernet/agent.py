@@ -109,7 +109,7 @@ class Agent:
         kernel: Kernel,
         addresses: AddressBook,
         state: Path,
-        ttl: float = 3600.0,
+        ttl: float = 2700.0,
         store: str = "",
         audit: float = AUDIT,
         linger: float = LINGER,

@@ -91,7 +91,7 @@ class DaemonTable:
 
     state_dir: str = "/var/lib/containernet"
     run_dir: str = "/run/containernet"
-    lease_ttl: float = 3600.0
+    lease_ttl: float = 2700.0
     log: str = "info"
     subnet_file: str = ""
 

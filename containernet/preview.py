@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from . import config as configuration
-from .addresses import AddressBook
+from .addresses import recorded
 from .allocation import choose_subnets
 from .assembly import assembled
 from .config import Config
@@ -21,7 +21,7 @@ from .endpoints import belongs
 from .items import Item, Key, Sysctl, by_key
 from .keeper import agreed
 from .listen import snapshot
-from .model import Endpoint, NetworkConfig, Prefix
+from .model import NetworkConfig, Prefix
 from .planning import Operation, plan
 from .rendering import Rendering, render, with_subnets
 from .rib import Rib
@@ -58,7 +58,7 @@ def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
             rib.believed(),
             local=parts.local,
             remote=parts.remote,
-            endpoints=[endpoint for endpoint in _endpoints(config) if belongs(endpoint, node)],
+            endpoints=[endpoint for endpoint in recorded(config.addresses) if belongs(endpoint, node)],
         )
         notes += [f"{prefix} is not believed: {reason}" for prefix, (_, reason) in rib.refused.items()]
         notes += rendering.refused.values()
@@ -79,13 +79,3 @@ def _subnets(leases: LeaseStore, network: NetworkConfig, name: str) -> tuple[tup
             return lease.subnets, []
     chosen = choose_subnets(network, held, name=name)
     return chosen, [f"{name} holds no lease; it would ask for {' and '.join(map(str, chosen))}"]
-
-
-def _endpoints(config: Config) -> tuple[Endpoint, ...]:
-    if not config.addresses.exists():
-        return ()
-    book = AddressBook(config.addresses)
-    try:
-        return book.assigned()
-    finally:
-        book.close()

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import attrs
 
 from . import derive
-from .addresses import AddressBook
+from .addresses import recorded
 from .config import Config
 from .contracts import EntersNamespaces, Kernel, ShowsTables
 from .errors import ConfigError, ContainernetError, StateUnavailable
@@ -125,13 +125,7 @@ def _view(kernel: Kernel, endpoints: Mapping[str, Endpoint], source: str, notes:
 
 def _endpoints(config: Config, notes: list[str]) -> tuple[Endpoint, ...]:
     try:
-        if not config.addresses.exists():
-            return ()
-        book = AddressBook(config.addresses)
-        try:
-            return book.assigned()
-        finally:
-            book.close()
+        return recorded(config.addresses)
     except (StateUnavailable, PermissionError) as error:
         notes.append(f"the containers of this host are not shown: {error}; run as root")
         return ()

@@ -154,6 +154,23 @@ class Tables:
                 return min(usable, key=_priority)
         return None
 
+    def tells(self, address: Address) -> bool:
+        """Return whether an ICMP error would be sent to that address, as far as this namespace is concerned.
+
+        RFC 4443 s2.4(e.6): none to an anycast address. Linux takes an address for one that is the first of a
+        route's destination where the route has no gateway (ipv6_anycast_destination): a subnet-router anycast
+        address (RFC 4291 s2.6.1). The addresses on tunnel devices are such.
+        """
+        if address.version == 4 or self.own(address):
+            return True
+        route = self.route(address)
+        return (
+            route is None
+            or route.gateway is not None
+            or route.destination.prefixlen >= 127  # RFC 6164 s6: of a link with two ends, none is anycast
+            or route.destination.network_address != address
+        )
+
     def _set(self, setting: Sysctl) -> None:
         if (version := _FORWARDING.get(setting.name)) is not None:
             (self.forwarding.add if setting.value != "0" else self.forwarding.discard)(version)

@@ -102,6 +102,7 @@ class Death:
         advice: what to do about it.
         mtu: of `too-big`: what would have fitted.
         entries: what had been decided on the way there.
+        teller: the namespace that tells the sender; empty: `where`.
     """
 
     where: str
@@ -110,6 +111,7 @@ class Death:
     advice: str
     mtu: int = 0
     entries: tuple[Entry, ...] = ()
+    teller: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -253,7 +255,7 @@ class _Walk:
         while len(self.hops) < _MOST_HOPS:
             tables = self._network.tables[where]
             if tables.own(sent.ip.destination):
-                inner = _opened(tables, where, sent)
+                inner = self._opened(tables, where, sent)
                 if inner is None:
                     return Trace(source=source, destination=destination, hops=tuple(self.hops), arrived=where)
                 sent = self._forwarded(tables, where, inner)
@@ -267,6 +269,19 @@ class _Walk:
             if not tables.own(sent.ip.destination):
                 sent = self._forwarded(tables, where, sent)
         raise _Dies(_expired(where))
+
+    def _opened(self, tables: Tables, where: str, received: _Packet) -> _Packet | None:
+        """Return the packet inside one that is at home here; None: there is none, it has arrived."""
+        try:
+            return _opened(tables, where, received)
+        except _Dies as dies:
+            # Who lacks the device of a tunnel says so to the tunnel's other end (port unreachable, tunnel4_rcv,
+            # tunnel6_rcv, RFC 7348 has UDP's). Only ip6tnl passes it on to the sender inside (ip6ip6_err,
+            # RFC 2473 s8.2); ipip_err takes it for impossible, and vxlan does not listen.
+            if not isinstance(received.layers[1], Ipv4 | Ipv6) or isinstance(received.ip, Ipv4):
+                raise
+            ends = (hop.where for hop in self.hops if self._network.tables[hop.where].own(received.ip.source))
+            raise _Dies(attrs.evolve(dies.death, kind="unreachable", teller=next(ends, ""))) from None
 
     def _forwarded(self, tables: Tables, where: str, sent: _Packet) -> _Packet:
         """Return the packet as it is to be sent on, or the same where it is at home."""

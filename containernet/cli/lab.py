@@ -89,9 +89,9 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--lease-ttl",
         type=float,
-        default=3600.0,
+        default=2700.0,
         metavar="SECONDS",
-        help="of the hosts' leases (default: 3600)",
+        help="of the hosts' leases (default: 2700)",
     )
     parser.add_argument(
         "--underlay",

@@ -57,7 +57,7 @@ def build(topology: Topology) -> None:
     if routers:
         _start_router(topology)
     for host in topology.stations:
-        _start_host(host)
+        start_host(host)
     for container in topology.container_names:
         with _links(container):
             pass
@@ -94,7 +94,8 @@ def _plug_in(links: Any, name: str, nic: str, *, switch: str, mtu: int) -> None:
     links.link("set", ifname=port, master=master, state="up")
 
 
-def _start_host(host: Host) -> None:
+def start_host(host: Host) -> None:
+    """Set a host's links up and give them addresses and default routes; may be called twice."""
     with _links(host.name) as links:
         _without_duplicate_detection()
         for nic in NICS:
@@ -127,7 +128,11 @@ def _add_addresses(links: Any, nic: str, addresses: Iterable[Interface]) -> None
     index = links.link_lookup(ifname=nic)[0]
     for address in addresses:
         links.addr(
-            "add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen, IFA_FLAGS=_NODAD
+            "replace",
+            index=index,
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            IFA_FLAGS=_NODAD,
         )
 
 
@@ -135,7 +140,7 @@ def _add_default_routes(links: Any, nic: str, gateways: Iterable[Address]) -> No
     index = links.link_lookup(ifname=nic)[0]
     for gateway in gateways:
         everything = "0.0.0.0/0" if gateway.version == 4 else "::/0"
-        links.route("add", dst=everything, gateway=str(gateway), oif=index)
+        links.route("replace", dst=everything, gateway=str(gateway), oif=index)
 
 
 def missing_link_kinds(kinds: Iterable[str]) -> tuple[str, ...]:

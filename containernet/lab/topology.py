@@ -115,7 +115,7 @@ class Topology:
     underlay: str = attrs.field(default="l2", validator=_check_underlay)
     dataplane: str = "vxlan"
     store: str = "sqlite"
-    lease_ttl: float = 3600.0
+    lease_ttl: float = 2700.0
     versions: tuple[int, ...] = attrs.field(default=(4, 6), converter=tuple[int, ...])
     second_nic: bool = attrs.field()
     mtu: int = _UNDERLAY_MTU

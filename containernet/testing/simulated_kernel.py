@@ -124,6 +124,17 @@ class SimulatedKernel(MemoryKernel):
         super()._let_go(item)
         self.tables.drop(item)
 
+    def _drop(self, item: Item) -> None:
+        super()._drop(item)
+        if isinstance(item, InterfaceAddress) and not any(self.tables.on(item.link, item.address.version)):
+            self._without_addresses(item.link, item.address.version)
+
+    def _without_addresses(self, link: str, version: int) -> None:
+        """With its last address of IPv4 a device loses its routes of IPv4 (fib_disable_ip); IPv6 keeps them."""
+        for item in list(self.items.values()) if version == 4 else ():
+            if isinstance(item, KernelRoute) and (item.link, item.destination.version) == (link, version):
+                self._let_go(item)
+
     def _flush(self, link: str) -> None:
         """A link that goes down takes its routes and neighbours along, the permanent ones too."""
         for item in [each for each in self.items.values() if each.link == link]:

@@ -284,10 +284,13 @@ class World:
         return Reply() if back.arrived == source else Silence()
 
     def _told(self, source: str, there: Trace, death: Death) -> Answer:
-        told = Told(kind=death.kind, where=death.where, mtu=death.mtu)
-        if death.kind == "silent" or death.where == source or there.source is None:
+        teller = death.teller or death.where
+        told = Told(kind=death.kind, where=teller, mtu=death.mtu)
+        if death.kind == "silent" or teller == source or there.source is None:
             return Silence() if death.kind == "silent" else told
-        return told if trace(self.view, death.where, there.source).arrived == source else Silence()
+        if not self.fabric.kernels[teller].tables.tells(there.source):
+            return Silence()
+        return told if trace(self.view, teller, there.source).arrived == source else Silence()
 
 
 def _subnet(pool: Pool, number: int) -> Prefix:

@@ -77,7 +77,9 @@ def test_streams_run_side_by_side(lab: Lab) -> None:
 def test_an_operator_who_changes_their_mind_leaves_nothing_behind() -> None:
     """Ctrl-C in the middle of `lab up`: no lab, no trace of Python, and dead of the signal."""
     name = f"{NAME}-interrupted"
-    command = [sys.executable, "-m", "containernet.cli.main", "lab", "up", "--name", name]
+    # A shell starts what runs in the background with SIGINT ignored, and whoever ignores it is not interrupted.
+    heeding = ["env", "--default-signal=INT"]
+    command = [*heeding, sys.executable, "-m", "containernet.cli.main", "lab", "up", "--name", name]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "starting containernetd" in process.stderr.readline()

@@ -158,6 +158,47 @@ def test_no_prefix_of_a_plan_loses_a_path_that_was_there_and_will_be(world: Worl
     assert all(reached[0] & reached[-1] <= between for between in reached)
 
 
+@settings(max_examples=60)
+@given(worlds, st.data())
+def test_no_moment_of_a_change_loses_a_path_wherever_each_host_stands(
+    world: World, data: st.DataObject
+) -> None:
+    """Every host is somewhere in its own plan: what reached before and will reach after, reaches meanwhile.
+
+    A host comes, another leaves, a container is detached, some hosts switch `direct`, all at once, and the
+    operations of all of them are executed in any order that keeps each host's own. It cannot hold for a device
+    that has to be made anew (another VNI, port or underlay address): between its deletion and its creation
+    whatever stood on it is gone, and until both ends have it, they do not speak.
+    """
+    names = sorted(world.members)
+    coming = data.draw(st.sampled_from([None, *names]))
+    routes = dict(world.routes)
+    if coming is not None:
+        world.remove_host(coming)
+    held(world)
+    if coming is not None:
+        world.announce(coming, routes[coming])
+    leaving = data.draw(st.sampled_from([None, *(name for name in names if name != coming)]))
+    if leaving is not None:
+        world.remove_host(leaving)
+    if isinstance(world.remote, Vxlan | Ipip):
+        other = attrs.evolve(world.remote, direct=not world.remote.direct)
+        for host in data.draw(st.lists(st.sampled_from(names), unique=True)):
+            change_over(world, host, other)
+    if (detaching := data.draw(st.sampled_from([None, *names]))) is not None:
+        member = world.members[detaching]
+        member.reconciler.want(("endpoint", next(iter(member.endpoints))), ())
+    ways = [(one, other) for one in containers(world) for other in containers(world) if one != other]
+    plans = {host: list(world.pending(host)) for host in names}
+    world.due.clear()  # nobody does more than what is drawn
+    turns = data.draw(st.permutations([host for host in names for _ in plans[host]]))
+    reached = [paths(world, ways)]
+    for host in turns:
+        assert not world.members[host].kernel.execute([plans[host].pop(0)])
+        reached.append(paths(world, ways))
+    assert all(reached[0] & reached[-1] <= between for between in reached)
+
+
 def change_over(world: World, host: str, remote: Dataplane) -> None:
     """Let one host reach the others in another way: into the tunnel, or out of it."""
     member = world.members[host]
