@@ -26,8 +26,8 @@ pytestmark = pytest.mark.etcd
 class TestEtcd(
     LeaseStoreContract, ReservesContract, ConfiguresNetworkContract, RouteStoreContract, BoundRoutesContract
 ):
-    # etcd deletes what hangs on a lease when that ends; KeepAlive writes nothing; what is left of a lease costs a
-    # call each; and who watches is told a moment after the writer is answered.
+    # etcd deletes what hangs on a lease when that ends; KeepAlive writes nothing; what is left of a lease costs
+    # a call each; and who watches is told a moment after the writer is answered.
     supports = LeaseStoreContract.supports - {
         "late renewal",
         "renewal revisions",
