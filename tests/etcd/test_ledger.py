@@ -91,7 +91,7 @@ def test_a_claim_costs_one_list_and_one_transaction(etcd: Cluster, prefix: str, 
 def test_many_who_claim_different_subnets_at_once_all_get_them(etcd: Cluster, prefix: str) -> None:
     """A lost race is decided again on what was created since, and nobody lists twice."""
     stores = [EtcdStore(options(etcd, prefix)) for _ in range(10)]
-    subnets = list(NETWORK.pools[0].prefix.subnets(new_prefix=24))
+    subnets: list[Prefix] = list(NETWORK.pools[0].prefix.subnets(new_prefix=24))
     with ThreadPoolExecutor(10) as pool:
         leases = list(pool.map(lambda n: stores[n].claim((subnets[n],), f"n{n}", 60), range(10)))
     assert {lease.subnets for lease in leases} == {(subnet,) for subnet in subnets[:10]}
