@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +93,28 @@ class Started:
 
 
 def start(topology: Topology, host: Host) -> Started:
-    """Start a host's daemon, or the store's server on its own host; the lab's holder inherits it."""
-    home = directory(host.name)
-    home.mkdir(exist_ok=True)
+    """Start a host's daemon, or the store's server on its own host."""
     if host == topology.server:
-        command = server.command(topology, home / "data")
-    else:
-        config_file(host.name).write_text(config(topology, host))
-        command = [sys.executable, "-m", "containernet.daemon", "--config", str(config_file(host.name))]
+        return launch(host.name, server.command(topology, directory(host.name) / "data"))
+    return start_with(host.name, config(topology, host))
+
+
+def start_with(host: str, text: str) -> Started:
+    """Start a host's daemon with that config file."""
+    directory(host).mkdir(exist_ok=True)
+    config_file(host).write_text(text)
+    return launch(host, [sys.executable, "-m", "containernet.daemon", "--config", str(config_file(host))])
+
+
+def launch(host: str, command: Sequence[str]) -> Started:
+    """Start a host's daemon by its command; the lab's holder inherits it."""
+    home = directory(host)
+    home.mkdir(exist_ok=True)
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     address = home / "notify"
     address.unlink(missing_ok=True)
     notify.bind(str(address))
-    with namespaces.network(build.path(host.name)), log_file(host.name).open("ab") as log:
+    with namespaces.network(build.path(host)), log_file(host).open("ab") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -116,7 +125,7 @@ def start(topology: Topology, host: Host) -> Started:
         )
     (home / "pid").write_text(str(process.pid))
     process.returncode = 0  # it outlives us: no warning that nobody waited for it
-    return Started(host=host.name, pid=process.pid, notify=notify)
+    return Started(host=host, pid=process.pid, notify=notify)
 
 
 def start_ready(topology: Topology, hosts: Iterable[Host], *, deadline: float = DEADLINE) -> None:
@@ -125,7 +134,16 @@ def start_ready(topology: Topology, hosts: Iterable[Host], *, deadline: float = 
     Raises:
         DaemonUnavailable: some are not, with what each says about it.
     """
-    waiting = {daemon.host: daemon for daemon in [start(topology, host) for host in hosts]}
+    wait_ready([start(topology, host) for host in hosts], deadline=deadline)
+
+
+def wait_ready(started: Iterable[Started], *, deadline: float = DEADLINE) -> None:
+    """Wait until each of those daemons says that it is ready.
+
+    Raises:
+        DaemonUnavailable: some are not, with what each says about it.
+    """
+    waiting = {daemon.host: daemon for daemon in started}
     end = time.monotonic() + deadline
     dead: set[str] = set()
     with contextlib.ExitStack() as stack:

@@ -29,7 +29,8 @@ MakeCluster = Callable[..., Cluster]
 SOON = 0.3  # how long a test waits for what is not to come
 
 # Whether gRPC still waits for an answer or has noticed that there is no connection is a matter of microseconds.
-UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+# And a server that stops in the middle of an answer says UNKNOWN.
+UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN}
 
 
 def refusal(call: Callable[..., object], *arguments: object, **named: object) -> grpc.StatusCode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import itertools
 import json
@@ -27,6 +28,11 @@ from containernet_backends.netlink import NetlinkKernel
 
 # The host's kernel has no ipip; these run in user-mode-linux.
 IPIP = pytest.param("ipip", marks=pytest.mark.uml)
+
+# Of the labs that have etcd for a store: its host, and its keys.
+STORE = "store"
+PREFIX = "/coreos.com/network"
+SUBNETS = f"{PREFIX}/subnets/"
 
 _numbers = itertools.count(1)
 
@@ -135,3 +141,25 @@ def start(built: Lab, host: str) -> None:
     """Start a host's daemon, and wait until it is ready."""
     hosts = [each for each in built.topology.stations if each.name == host]
     built.call(functools.partial(daemons.start_ready, built.topology, hosts))
+
+
+def ctl(built: Lab, *words: str) -> str:
+    """Run etcdctl on the store's host; return what it prints."""
+    return built.call(functools.partial(_ctl, words))
+
+
+def _ctl(words: tuple[str, ...]) -> str:
+    with namespaces.network(build.path(STORE)):
+        done = subprocess.run(["etcdctl", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def told(built: Lab, revision: int = 0) -> dict[str, str]:
+    """Return every record by its key, now or as of a revision."""
+    answer = json.loads(ctl(built, "get", "--prefix", SUBNETS, f"--rev={revision}", "--write-out=json"))
+    return {_text(each["key"]).removeprefix(SUBNETS): _text(each["value"]) for each in answer.get("kvs", ())}
+
+
+def _text(octets: str) -> str:
+    return base64.b64decode(octets).decode()

@@ -6,12 +6,10 @@ not come out of that as they were, and nothing after them may rest on it.
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from ipaddress import ip_network
@@ -20,21 +18,18 @@ from typing import Any
 
 import pytest
 
-from containernet.lab import build, daemons, namespaces, whole
+from containernet.lab import daemons, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.ping import Tally
 from containernet.model import Prefix, overlaps
 from containernet_backends.etcd import records
 
 from . import labs
-from .labs import run, start, stop
+from .labs import PREFIX, STORE, SUBNETS, ctl, run, start, stop, told
 
 pytestmark = pytest.mark.kernel
 
-PREFIX = "/coreos.com/network"
-SUBNETS = f"{PREFIX}/subnets/"
 TTL = 10.0  # seconds; the shortest that a config file may ask for
-STORE = "store"
 
 
 @pytest.fixture(scope="module")
@@ -42,28 +37,6 @@ def built() -> Iterator[Lab]:
     """Four hosts, two on each side of a router, with a container each."""
     with labs.lab(store="etcd", underlay="routed", hosts=4, containers=1, lease_ttl=TTL) as built:
         yield built
-
-
-def ctl(built: Lab, *words: str) -> str:
-    """Run etcdctl on the store's host; return what it prints."""
-    return built.call(functools.partial(_ctl, words))
-
-
-def _ctl(words: tuple[str, ...]) -> str:
-    with namespaces.network(build.path(STORE)):
-        done = subprocess.run(["etcdctl", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def told(built: Lab, revision: int = 0) -> dict[str, str]:
-    """Return every record by its key, now or as of a revision."""
-    answer = json.loads(ctl(built, "get", "--prefix", SUBNETS, f"--rev={revision}", "--write-out=json"))
-    return {_text(each["key"]).removeprefix(SUBNETS): _text(each["value"]) for each in answer.get("kvs", ())}
-
-
-def _text(octets: str) -> str:
-    return base64.b64decode(octets).decode()
 
 
 def revision(built: Lab) -> int:
