@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import product
 from typing import Any
 
 import attrs
@@ -144,6 +145,72 @@ def test_a_record_says_the_same_in_any_case_and_with_more_in_it(
     text = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in pairs)
     back = records.decode(records.key_of(record.subnets), f" {{{text}}}\n".encode())
     assert exactly(back) == exactly(record)
+
+
+# What makes up a record of IPv4 as flannel and we write it; and what is off by very little, in one place.
+USUAL = {
+    "key": "10.5.52.0-24",
+    "ip": "192.0.2.1",
+    "kind": "vxlan",
+    "vni": "7",
+    "mac": "02:00:00:00:00:01",
+    "node": "a",
+}
+ODD_TEXTS = ("", "a b", '"', "\\", "\\u0041", "\\n", "\n", "\x7f", "é", "}", "<")
+ODD = {
+    "key": (
+        *("10.5.52.1-24", "10.5.52.0-32", "10.5.52.0-024", "10.5.52.0-0", "10.5.052.0-24", "10.5.256.0-24"),
+        *("0.0.0.0-8", "0.0.0.0-0", "10.5.52.0-24\n", "10.5.52.0-2٤", "10.5.52.0-24&fd00:1:2:3::-64"),
+    ),
+    "ip": ("0.0.0.0", "255.255.255.255", "256.0.0.1", "1.2.3.04", "1.2.3", "::1", "1.2.3.4\n", "192.0.2.1 "),
+    "kind": (*ODD_TEXTS, "host-gw", "VXLAN"),
+    "vni": ("0", "-1", "01", "1.0", "1e3", "true", "16777216", "123456789012345678901"),
+    "mac": ODD_TEXTS,
+    "node": ODD_TEXTS,
+}
+LAYOUTS = (
+    *('"VNI":{vni},"VtepMAC":"{mac}","Node":"{node}"', '"VNI":{vni},"VtepMAC":"{mac}"', '"Node":"{node}"', ""),
+    *('"VNI":{vni},"VtepMAC":"{mac}",', '"VNI":{vni},"VtepMAC":"{mac}""Node":"{node}"', '"Node":"{node}",'),
+    *('"VNI":{vni}', '"VNI":{vni},"Node":"{node}"', '"Node":"{node}","VNI":{vni},"VtepMAC":"{mac}"'),
+)
+
+
+def nearly_usual() -> Iterator[tuple[str, str]]:
+    """Yield keys and values: usual records, and those that are off in one place."""
+    for odd, values in ODD.items():
+        for parts, layout in product([USUAL | {odd: value} for value in (USUAL[odd], *values)], LAYOUTS):
+            data = f'"BackendData":{{{layout.format(**parts)}}}'
+            members = ['"PublicIP":"{ip}","PublicIPv6":null', '"BackendType":"{kind}"']
+            for some in ([], [members[1]]):
+                head = ",".join([members[0], *some]).format(**parts)
+                yield parts["key"], f"{{{head}}}"
+                yield parts["key"], f"{{{head},{data}}}"
+    text = '{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"vxlan",'
+    text += '"BackendData":{"VNI":1,"VtepMAC":"","Node":""}}'
+    for at, cut, more in product(range(len(text)), (0, 1), ("", ",", '"', "}", "0", "x", "\n", "\\")):
+        yield USUAL["key"], text[:at] + more + text[at + cut :]
+    yield USUAL["key"], text[:-3] + "x" * records.LIMIT + text[-3:]
+
+
+def outcome(key: str, value: bytes) -> str:
+    """Return what a record says, or that it is refused."""
+    try:
+        return exactly(records.decode(key, value))
+    except BadRecord:
+        return "refused"
+
+
+def test_what_is_read_at_once_is_read_the_same_in_full() -> None:
+    """A space in front, which JSON does not mind, makes a record unusual; what it says is the same."""
+    for key, text in nearly_usual():
+        assert outcome(key, text.encode()) == outcome(key, b" " + text.encode()), (key, text)
+
+
+@given(any_record())
+def test_every_record_of_ours_is_read_the_same_in_full(record: Record) -> None:
+    """Whether it is a usual one or not."""
+    key, value = records.key_of(record.subnets), records.encode(record)
+    assert outcome(key, value) == outcome(key, b" " + value) == exactly(record)
 
 
 @given(any_record())
