@@ -177,11 +177,12 @@ class Raw:
                 return number
         raise AssertionError("1,000 keys of 256 KiB fit: start etcd with a small --quota-backend-bytes")
 
-    def make_room(self, prefix: str) -> None:
-        """Do what an operator does about NOSPACE: delete, compact, defragment, disarm."""
+    def make_room(self, prefix: str, *, others: Sequence[Raw] = ()) -> None:
+        """Do what an operator does about NOSPACE: delete, compact, defragment this and other members, disarm."""
         self.delete_all(prefix)
         self.compact()
-        self.call("Maintenance/Defragment")
+        for member in (self, *others):
+            member.call("Maintenance/Defragment")
         for each in self.call("Maintenance/Alarm", action=GET).alarms:
             self.call("Maintenance/Alarm", action=DEACTIVATE, alarm=each.alarm, memberID=each.memberID)
 

@@ -138,10 +138,12 @@ class Ledger:
 
     def release(self, lease: Lease) -> None:
         """Give `lease` back, with every route that hangs on it; see LeaseStore."""
-        key = self.key(lease.subnets)
-        if not self._client.txn([_stands(key, lease)], [requests.delete(key)]).succeeded:
+        key, lease_id = self.key(lease.subnets), _lease_id(lease)
+        # With its etcd lease the record goes, in the same step as all that hangs there; what hangs elsewhere, not.
+        writes = [] if lease_id else [requests.delete(key)]
+        if not self._client.txn([_stands(key, lease)], writes).succeeded:
             raise lost(lease)
-        if lease_id := _lease_id(lease):
+        if lease_id:
             self._client.revoke(lease_id)
 
     def key(self, subnets: tuple[Prefix, ...]) -> bytes:
@@ -168,8 +170,9 @@ class Ledger:
     def node(self, kv: Any) -> str:
         """Return whose record that is: by name, by an address that we know, or by its address; or empty."""
         record = self.record(kv)
-        if record is None:
-            return ""
+        return self._whose(record, kv) if record is not None else ""
+
+    def _whose(self, record: Record, kv: Any) -> str:
         if record.node:
             return record.node
         known = (self._names[str(hop)] for hop in record.next_hops if str(hop) in self._names)
@@ -275,11 +278,12 @@ class Ledger:
 
     def _lease(self, kv: Any) -> Lease | None:
         """Return what a record means; None: its key names no subnets."""
+        record = self.record(kv)
         try:
-            subnets = records.subnets_of(text(kv.key, self._keys.subnets))
+            subnets = record.subnets if record else records.subnets_of(text(kv.key, self._keys.subnets))
         except BadRecord:
             return None
-        node = self.node(kv) or ("?" if kv.lease else "")
+        node = (self._whose(record, kv) if record else "") or ("?" if kv.lease else "")
         return Lease(subnets=subnets, node=node, expires=None, revision=_revision(kv.lease, kv.mod_revision))
 
 
