@@ -331,7 +331,8 @@ class Agent:
             route = change.new or change.old
             assert route is not None
             self._refused.pop(route.prefix, None)
-            self._reconciler.want(("route", str(route.prefix)), self._render(change.new))
+            if self._node.subnets:  # else `_take_subnets` will, for all that is believed by then
+                self._reconciler.want(("route", str(route.prefix)), self._render(change.new))
         if changes:
             self._save_soon()
 

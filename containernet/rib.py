@@ -142,8 +142,10 @@ class Rib:
         return changes
 
     def _set(self, prefix: Prefix, route: Route | None, now: float) -> list[Change]:
-        self.refused.pop(prefix, None)
-        self.lingering.discard(prefix)
+        if self.refused:  # mostly there is none, and the hash of a prefix is dear
+            self.refused.pop(prefix, None)
+        if self.lingering:
+            self.lingering.discard(prefix)
         if route is not None and self._is_own(route):
             route = None
         if route is not None and (reason := refusal(route, self._network, self._node)):
