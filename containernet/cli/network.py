@@ -12,7 +12,7 @@ from containernet import jsonform, loading
 from containernet.assembly import default_dataplane
 from containernet.cli.operate import load
 from containernet.cli.table import show_json
-from containernet.contracts import KeepsSettings, LeaseStore, Reserves, Settings
+from containernet.contracts import KeepsSettings, Reserves, Settings
 from containernet.errors import ConfigError, LeaseTaken
 from containernet.keeper import describe
 from containernet.model import Lease, Prefix, contains
@@ -114,14 +114,15 @@ def release(arguments: argparse.Namespace) -> int:
     subnets = [_prefix(text) for text in arguments.subnets]
     config = load(arguments)
     with closing(loading.lease_store(config.leases.name, config.leases.options)) as store:
-        due = [_found(store, subnet, force=arguments.force) for subnet in subnets]
-        for lease in dict.fromkeys(due):
+        leases = store.leases()
+        found = [_found(leases, subnet, force=arguments.force) for subnet in subnets]
+        due = list({lease.revision: lease for lease in found}.values())
+        for lease in due:
             store.release(lease)
-    return _tell(list(dict.fromkeys(due)), "released", json=arguments.json)
+    return _tell(due, "released", json=arguments.json)
 
 
-def _found(store: LeaseStore, subnet: Prefix, *, force: bool) -> Lease:
-    leases = store.leases()
+def _found(leases: Sequence[Lease], subnet: Prefix, *, force: bool) -> Lease:
     lease = next((each for each in leases if subnet in each.subnets), None)
     if lease is None:
         near = [each for each in leases if any(contains(own, subnet) for own in each.subnets)]

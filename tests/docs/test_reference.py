@@ -69,10 +69,11 @@ def test_no_table_of_the_config_file_is_forgotten() -> None:
         parse({"nonsense": {}})
 
 
-def test_the_shown_config_is_one() -> None:
-    """A reader copies it."""
-    (shown,) = blocks("docs/operate.md", "toml")
-    assert parse(tomllib.loads(shown.text)).network is not None
+def test_the_shown_configs_are_some() -> None:
+    """A reader copies them; one leaves the network to the store."""
+    shown = [parse(tomllib.loads(each.text)) for each in blocks("docs/operate.md", "toml")]
+    assert [each.network is None for each in shown] == [False, True]
+    EtcdOptions.read(shown[1].leases.options)
 
 
 def test_every_error_is_documented_with_its_exit_code() -> None:

@@ -178,7 +178,7 @@ class Raw:
         raise AssertionError("1,000 keys of 256 KiB fit: start etcd with a small --quota-backend-bytes")
 
     def make_room(self, prefix: str, *, others: Sequence[Raw] = ()) -> None:
-        """Do what an operator does about NOSPACE: delete, compact, defragment this and other members, disarm."""
+        """Do what an operator does about NOSPACE: delete, compact, defragment every member, disarm."""
         self.delete_all(prefix)
         self.compact()
         for member in (self, *others):
