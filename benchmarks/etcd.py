@@ -243,9 +243,11 @@ class Daemon:
     def __init__(self, program: Program, etcd: Etcd, directory: Path, dataplane: str) -> None:
         command = program.command(etcd, directory, dataplane)
         self._log = directory / "log"
+        # An installed program is compiled; a checkout is by the first run, if nobody forbids it.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with self._log.open("wb") as log:
             self.began = time.monotonic()
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def check(self) -> None:
         """Stop everything if it has ended."""
@@ -346,6 +348,9 @@ def measure(programs: Mapping[str, Program], options: argparse.Namespace) -> dic
     ]
     seconds: dict[tuple[str, int, str], list[float]] = {case: [] for case in cases}
     rows: dict[tuple[str, int, str], dict[str, Any]] = {case: {} for case in cases}
+    for program in programs.values():  # warms up
+        with stage(program, options.dataplanes[0], 1) as there:
+            start(there, 1)
     for nth in range(options.rounds):
         for case in cases:
             dataplane, peers, name = case

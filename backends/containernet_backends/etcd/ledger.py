@@ -139,7 +139,7 @@ class Ledger:
     def release(self, lease: Lease) -> None:
         """Give `lease` back, with every route that hangs on it; see LeaseStore."""
         key, lease_id = self.key(lease.subnets), _lease_id(lease)
-        # With its etcd lease the record goes, in the same step as all that hangs there; what hangs elsewhere, not.
+        # With its etcd lease the record goes, in one step with all that hangs there.
         writes = [] if lease_id else [requests.delete(key)]
         if not self._client.txn([_stands(key, lease)], writes).succeeded:
             raise lost(lease)
