@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import re
@@ -176,8 +177,14 @@ class Routes:
         return max(self.since.values(), default=0.0)
 
     def _hear(self) -> set[IPv4Network]:
-        heard = [each for each in self._socket.notifications() if each.type == c.RTM_NEWROUTE]
-        now, found = time.monotonic(), set(filter(None, (_subnet(each.body) for each in heard)))
+        try:
+            heard = [each for each in self._socket.notifications() if each.type == c.RTM_NEWROUTE]
+            found = set(filter(None, (_subnet(each.body) for each in heard)))
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            found = self.read()  # some were lost, as an ordinary user's small buffer may
+        now = time.monotonic()
         for each in found:
             self.since.setdefault(each, now)
         return found
