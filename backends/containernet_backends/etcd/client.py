@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -53,19 +54,24 @@ WATCH = "/etcdserverpb.Watch/Watch"
 STREAMS = {WATCH, "/etcdserverpb.Lease/LeaseKeepAlive"}
 
 
+_importing = threading.Lock()
+
+
 def import_grpc() -> Any:
     """Return the package grpc, which takes its time to import.
 
     Raises:
         MissingPackage: it is not installed.
     """
-    # Its handlers at fork abort in a child that forks once more, as the laboratory's do; ours use no channel.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    try:
-        with _quiet():
-            import grpc
-    except ImportError as error:
-        raise messages.missing("grpcio") from error
+    with _importing:
+        if "grpc" not in sys.modules:
+            # Its handlers at fork abort in a child that forks once more, as the laboratory's do.
+            os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        try:
+            with _quiet():
+                import grpc
+        except ImportError as error:
+            raise messages.missing("grpcio") from error
     return grpc
 
 
@@ -73,7 +79,7 @@ def import_grpc() -> Any:
 def _quiet() -> Iterator[None]:
     """Keep gRPC from writing to stderr, where nobody has asked for it; it reads the variable when imported."""
     name = "GRPC_VERBOSITY"
-    if name in os.environ:
+    if "grpc" in sys.modules or name in os.environ:
         yield
         return
     os.environ[name] = "NONE"
