@@ -20,7 +20,7 @@ PURE := tests/unit tests/properties tests/conformance
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup lint fast kernel uml coverage clean python packages
+.PHONY: help demo test setup lint fast kernel uml coverage guests clean python packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -50,11 +50,15 @@ uml: setup ## the tests that need drivers which this machine's kernel lacks
 # of the time. In user-mode-linux, ten times slower, nothing is traced: what runs there runs elsewhere as well.
 coverage: setup
 	$(RUN) coverage erase
-	scripts/abreast 'tests/uml/run.py $(RUN) pytest -m uml' \
+	scripts/abreast '$(MAKE) --no-print-directory guests' \
 		'scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE)' \
-		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE))'
+		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE) tests/etcd)'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
+
+guests:
+	tests/uml/run.py $(RUN) pytest -m uml
+	scripts/in-namespaces $(RUN) coverage run -m pytest tests/etcd
 
 clean: ## remove everything that is not in git, but for your own files
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* dist build

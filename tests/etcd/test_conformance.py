@@ -34,7 +34,7 @@ class TestEtcd(
         "remaining time",
         "immediate",
     }
-    examples = 20
+    examples = 10
     cluster: ClassVar[Cluster]
 
     @pytest.fixture(autouse=True, scope="class")
