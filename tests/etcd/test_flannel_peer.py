@@ -199,7 +199,7 @@ def _take_over(lab: Lab, before: Flannel) -> None:
     """Do on a host what the page Moving from flannel says."""
     # flanneld is stopped: its record and its device stay.
     launch(lab, OURS, wait=False)
-    labs.seconds_until(lambda: "another device has VNI 1" in _reasons(lab, OURS), at_most=10)
+    labs.seconds_until(lambda: "flannel.1 has VNI 1" in _reasons(lab, OURS), at_most=10)
     before.run("ip link del flannel.1")
     before.run("ip link del cni0")
     before.run("ip link del veth1")

@@ -276,13 +276,13 @@ def test_ip_in_ip_is_made_changed_and_removed(kernel: NetlinkKernel, host: Netns
 
 @pytest.mark.uml
 def test_a_second_tunnel_of_one_address(kernel: NetlinkKernel, host: Netns) -> None:
-    """The kernel gives one address to one tunnel; the failure says which value is taken."""
+    """The kernel gives one address to one tunnel; the failure says which value is taken, and by whom."""
     host.ip("tunnel add other mode ipip local 10.0.0.1 remote any")
     (failure,) = kernel.execute(
         [Create(Link(name="tun0", type=IpTunnel(local=IPv4Address("10.0.0.1")), mtu=1400))]
     )
     assert failure.errno == errno.EEXIST
-    assert "local 10.0.0.1" in failure.reason
+    assert "other has local 10.0.0.1" in failure.reason
 
 
 class TestFailures:
@@ -409,7 +409,7 @@ class TestOthers:
         host.ip("link add other type vxlan id 1 local 10.0.0.1 dev br0 dstport 8472 nolearning")
         (failure,) = kernel.execute([Create(vxlan(4))])
         assert failure.errno == errno.EEXIST
-        assert "another device" in failure.reason
+        assert "other has VNI 1 at port 8472 over IPv4" in failure.reason
 
     def test_the_fdb_of_another_device(self, kernel: NetlinkKernel, host: Netns) -> None:
         host.ip("link add vx0 type vxlan id 1 dev lo dstport 8472")

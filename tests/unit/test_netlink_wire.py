@@ -117,7 +117,8 @@ VXLAN = Link(name="vx0", type=Vxlan(vni=1, local=ip_address("192.0.2.1"), port=8
         ),
         (
             VXLAN, errno.EEXIST,
-            "another device has VNI 1 at port 8472: `ip -d link` shows it; delete it or choose other values",
+            "another device has VNI 1 at port 8472 over IPv4: `ip -d link` shows it; delete it or choose other "
+            "values",
         ),
         (Sysctl(name="net/x", value="1"), errno.EROFS,
          "/proc/sys is mounted read-only here: mount it writable, or set it outside"),

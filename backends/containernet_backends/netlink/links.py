@@ -25,7 +25,7 @@ from . import constants as c
 from .frames import HEADER, Refusal, attribute
 from .namespaces import Namespace
 from .ownership import ALIAS, PROTOCOL
-from .refusals import GONE, Refused, explain
+from .refusals import GONE, Refused, explain, occupied, only_once
 from .socket import NetlinkSocket
 from .wire import NO_STATISTICS, LinkRecord, decode_link, link_body
 
@@ -99,7 +99,10 @@ def _create(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
             driver.append(("IFLA_INFO_DATA", {"attrs": parameters}))
         wanted: _Attributes = [("IFLA_IFNAME", link.name), ("IFLA_GROUP", PROTOCOL), *_mac(link.mac)]
         body = _encode([*wanted, ("IFLA_LINKINFO", {"attrs": driver})])
-        _require(operation, socket.request(c.RTM_NEWLINK, c.NLM_F_CREATE | c.NLM_F_EXCL, body))
+        answer = socket.request(c.RTM_NEWLINK, c.NLM_F_CREATE | c.NLM_F_EXCL, body)
+        if answer is not None and answer.errno == errno.EEXIST and (rival := _rival(socket, link)):
+            raise Refused(errno.EEXIST, occupied(link, rival))
+        _require(operation, answer)
         try:
             _settle(socket, operation, link)
             if far:
@@ -111,6 +114,14 @@ def _create(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
             raise
     finally:
         namespace.close()
+
+
+def _rival(socket: NetlinkSocket, link: Link) -> str:
+    """Return the name of the device that has what the kernel gives to one device only, or nothing."""
+    wanted = only_once(link.type)
+    records = read_links(socket) if wanted else {}
+    names = {index: record.name for index, record in records.items()}
+    return next((record.name for record in records.values() if only_once(record.type(names)) == wanted), "")
 
 
 def _enter(path: str) -> Namespace:

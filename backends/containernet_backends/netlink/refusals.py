@@ -8,7 +8,17 @@ from __future__ import annotations
 import errno
 import os
 
-from containernet.items import ExternalTunnel, FdbEntry, IpTunnel, KernelRoute, Link, Sysctl, Veth, Vxlan
+from containernet.items import (
+    ExternalTunnel,
+    FdbEntry,
+    IpTunnel,
+    KernelRoute,
+    Link,
+    LinkType,
+    Sysctl,
+    Veth,
+    Vxlan,
+)
 from containernet.planning import Operation
 
 from .frames import Refusal
@@ -73,15 +83,27 @@ def _reason(operation: Operation, code: int) -> str:
 
 
 def _taken(link: Link) -> str:
-    match link.type:
-        case Veth(peer=peer, peer_netns=netns):
-            return f"the far end's name {peer} is taken in {netns or 'this namespace'}: remove what has it"
+    if isinstance(link.type, Veth):
+        where = link.type.peer_netns or "this namespace"
+        return f"the far end's name {link.type.peer} is taken in {where}: remove what has it"
+    if only_once(link.type):
+        return occupied(link, "another device")
+    return f"the name {link.name} is taken"
+
+
+def only_once(type: LinkType | None) -> str:
+    """Return what the kernel gives to one device of a namespace only; empty: there is no such thing."""
+    match type:
         case IpTunnel(local=local):
-            shared = f"local {local}"
+            return f"local {local}"
         case ExternalTunnel():
-            shared = "external mode"
-        case Vxlan(vni=vni, port=port):
-            shared = f"VNI {vni} at port {port}"
+            return "external mode"
+        case Vxlan(vni=vni, port=port, local=local):
+            return f"VNI {vni} at port {port} over IPv{local.version}"
         case _:
-            return f"the name {link.name} is taken"
-    return f"another device has {shared}: `ip -d link` shows it; delete it or choose other values"
+            return ""
+
+
+def occupied(link: Link, rival: str) -> str:
+    """Return what to do about a device that has what `link` needs alone."""
+    return f"{rival} has {only_once(link.type)}: `ip -d link` shows it; delete it or choose other values"
