@@ -20,7 +20,7 @@ PURE := tests/unit tests/properties tests/conformance
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup lint fast kernel uml coverage guests clean python packages
+.PHONY: help demo test setup lint fast kernel uml guests clean python packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -28,7 +28,15 @@ help: ## show this list
 demo: $(VENV)/.ready-to-run ## a cluster of containers on this machine, root or not
 	@$(VENV)/bin/containernet lab demo
 
-test: setup lint coverage ## everything that CI does: lint, types, tests, real kernels, coverage
+# Four at once, of which one or another always waits for a kernel or a clock; on two cores that takes half the time.
+# In user-mode-linux, ten times slower, nothing is traced: what runs there runs elsewhere as well.
+test: setup ## everything that CI does: lint, types, tests, real kernels, coverage
+	$(RUN) coverage erase
+	scripts/abreast '$(MAKE) --no-print-directory lint' '$(MAKE) --no-print-directory guests' \
+		'scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE)' \
+		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE) tests/etcd)'
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
 
 setup: packages $(VENV)/.ready-to-test ## get everything that the tests need
 
@@ -45,16 +53,6 @@ kernel: setup ## the tests against this machine's kernel, in namespaces of their
 
 uml: setup ## the tests that need drivers which this machine's kernel lacks
 	tests/uml/run.py $(RUN) pytest -m uml
-
-# Three runs at once, of which one or another always waits for a kernel or a clock; on two cores that takes a third
-# of the time. In user-mode-linux, ten times slower, nothing is traced: what runs there runs elsewhere as well.
-coverage: setup
-	$(RUN) coverage erase
-	scripts/abreast '$(MAKE) --no-print-directory guests' \
-		'scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE)' \
-		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE) tests/etcd)'
-	$(RUN) coverage combine --quiet
-	$(RUN) coverage report
 
 guests:
 	tests/uml/run.py $(RUN) pytest -m uml
