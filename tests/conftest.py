@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 pytest.register_assert_rewrite("containernet.testing")  # the suites that we ship explain their failures too
 
 # No deadlines: a loaded CI machine, or user-mode-linux, is slow without anything being wrong.
-settings.register_profile("default", deadline=None, print_blob=True, max_examples=60)
+settings.register_profile("default", deadline=None, print_blob=True, max_examples=40)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.register_profile("fast", settings.get_profile("default"), max_examples=20)
 settings.register_profile(
