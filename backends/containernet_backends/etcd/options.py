@@ -76,7 +76,7 @@ class EtcdOptions:
     username: str = ""
     password_file: str = ""
     timeout: float = 5.0
-    announce_again: float = 900.0
+    announce_again: float = 600.0
 
     def __attrs_post_init__(self) -> None:
         if not self.endpoints:
