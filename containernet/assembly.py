@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 import attrs
 
 from . import loading, remembered
-from .config import REMOTE, Choice, Config
+from .config import REMOTE, Choice, Config, NodeTable, describe_node
 from .contracts import Dataplane, KeepsSettings, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings
 from .errors import ConfigError, StoreUnavailable
+from .model import NetworkConfig, Node
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +35,23 @@ class Parts:
     remote: Dataplane
     settings: Settings | None
     dataplane: Choice
+
+    def network(self) -> NetworkConfig | None:
+        """Return the pools as the lease store tells them; None: it holds none.
+
+        Raises:
+            StoreUnavailable: it does not answer, and nothing is remembered of it.
+        """
+        return self.settings.network if self.settings is not None else self.leases.network()
+
+    def node(self, network: NetworkConfig, table: NodeTable) -> Node:
+        """Return this host without subnets, by [node] of its file, the kernel, and the store's word on the MTU.
+
+        Raises:
+            ConfigError: see `describe_node`.
+        """
+        mtu = self.settings.mtu if self.settings is not None else 0
+        return describe_node(self.kernel, network=network, table=table, mtu=mtu)
 
 
 @contextmanager
@@ -65,7 +83,7 @@ def assembled(config: Config, *, kernel: Kernel | None = None) -> Iterator[Parts
             leases=leases,
             routes=routes,
             local=local,
-            remote=loading.remote_dataplane(dataplane.name, dataplane.options),
+            remote=_built(dataplane),
             settings=settings,
             dataplane=dataplane,
         )

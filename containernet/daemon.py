@@ -64,9 +64,7 @@ def run(config: Config, *, leave: bool = False) -> None:
         parts = stack.enter_context(assembled(config))
         # Whatever is wrong here must be found before the store hears of this host.
         network = _network(config, parts)
-        node = configuration.describe_node(
-            parts.kernel, network=network, table=config.node, mtu=parts.settings.mtu if parts.settings else 0
-        )
+        node = parts.node(network, config.node)
         check_node(node, network=network, local=parts.local, remote=parts.remote)
         addresses = AddressBook(config.addresses)
         stack.callback(addresses.close)
@@ -140,7 +138,7 @@ def _write_subnet_file(path: str, node: Node, network: NetworkConfig) -> None:
 
 def _network(config: Config, parts: Parts) -> NetworkConfig:
     try:
-        return agreed(parts.settings.network if parts.settings else parts.leases.network(), config.network)
+        return agreed(parts.network(), config.network)
     except StoreUnavailable:
         known = config.network or _remembered_network(config.view)
         if known is None:

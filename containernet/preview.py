@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import attrs
 
-from . import config as configuration
 from .addresses import recorded
 from .allocation import choose_subnets
 from .assembly import assembled
@@ -45,10 +44,8 @@ def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
         ContainernetError: the config, a store or the kernel, as for the daemon.
     """
     with assembled(config, kernel=kernel) as parts:
-        network = agreed(parts.settings.network if parts.settings else parts.leases.network(), config.network)
-        node = configuration.describe_node(
-            parts.kernel, network=network, table=config.node, mtu=parts.settings.mtu if parts.settings else 0
-        )
+        network = agreed(parts.network(), config.network)
+        node = parts.node(network, config.node)
         subnets, notes = _subnets(parts.leases, network, node.name)
         node = with_subnets(node, subnets, network=network, remote=parts.remote)
         rib = Rib(network, node, store=config.routes.name)

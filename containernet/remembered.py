@@ -6,9 +6,7 @@ that a store could not tell again; a file that cannot be read costs a slower sta
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from .jsonform import (
     settings_to_json,
 )
 from .model import NetworkConfig, Prefix, Route
+from .replacing import replace
 
 VERSION = 1
 
@@ -53,17 +52,7 @@ def save(path: Path, remembered: Remembered) -> None:
         OSError: no space, no permission; the file that was there is still there.
     """
     text = json.dumps({"version": VERSION, **_to_json(remembered)}, separators=(",", ":"))
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with fresh.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
+    replace(path, text)
 
 
 def load(path: Path) -> Remembered:

@@ -6,11 +6,11 @@ before.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from .addresses import bridge_address
 from .model import NetworkConfig, Node
+from .replacing import replace
 
 
 def content(node: Node, network: NetworkConfig) -> str:
@@ -34,6 +34,4 @@ def write(path: Path, node: Node, network: NetworkConfig) -> None:
         OSError: it cannot be written; what was there is still there.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_text(content(node, network))
-    fresh.replace(path)
+    replace(path, content(node, network))

@@ -37,12 +37,7 @@ class TestLikeBgp(RouteStoreContract):
 class TestLikeEtcd(
     LeaseStoreContract, ReservesContract, ConfiguresNetworkContract, RouteStoreContract, BoundRoutesContract
 ):
-    supports = LeaseStoreContract.supports - {
-        "late renewal",
-        "renewal revisions",
-        "remaining time",
-        "immediate",
-    }
+    supports = like_etcd.SUPPORTS
 
     examples = 20
 

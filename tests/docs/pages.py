@@ -26,6 +26,8 @@ from pathlib import Path
 
 import attrs
 
+from containernet.lab import cluster
+
 TOP = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -128,6 +130,16 @@ def shape(text: str) -> str:
     return "\n".join(
         re.sub(r" +", " ", line).rstrip() for line in text.splitlines() if "──" not in line
     ).strip()
+
+
+@contextlib.contextmanager
+def lab_name(word: str) -> Iterator[str]:
+    """A name for a lab that nobody else has; what is left of it in the end is taken down."""
+    name = f"{word}-{os.getpid()}"
+    yield name
+    if name in cluster.names():
+        with cluster.find(name) as left:
+            left.down()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from containernet.lab import cluster, demo
-from tests.docs.pages import TOP, Command, blocks, commands, expectations, in_own_machine, shape
+from containernet.lab import demo
+from tests.docs.pages import (
+    TOP,
+    Command,
+    blocks,
+    commands,
+    expectations,
+    in_own_machine,
+    lab_name,
+    shape,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -47,11 +56,8 @@ def test_the_readme_opens_with_the_two_commands_and_the_table_of_today() -> None
 @pytest.fixture
 def lab() -> Iterator[str]:
     """A name for a lab that the developer does not have; what is left of it is taken down."""
-    name = f"docs-{os.getpid()}"
-    yield name
-    if name in cluster.names():
-        with cluster.find(name) as left:
-            left.down()
+    with lab_name("docs") as name:
+        yield name
 
 
 def converse(each: Command, *, lab: str, directory: Path) -> str:

@@ -16,6 +16,7 @@ from containernet.testing import (
     RouteStoreContract,
 )
 from containernet_backends.etcd import EtcdStore
+from tests.conformance.like_etcd import SUPPORTS
 
 from .beds import bed
 from .server import Cluster
@@ -26,14 +27,7 @@ pytestmark = pytest.mark.etcd
 class TestEtcd(
     LeaseStoreContract, ReservesContract, ConfiguresNetworkContract, RouteStoreContract, BoundRoutesContract
 ):
-    # etcd deletes what hangs on a lease when that ends; KeepAlive writes nothing; what is left of a lease costs
-    # a call each; and who watches is told a moment after the writer is answered.
-    supports = LeaseStoreContract.supports - {
-        "late renewal",
-        "renewal revisions",
-        "remaining time",
-        "immediate",
-    }
+    supports = SUPPORTS
     examples = 10
     cluster: ClassVar[Cluster]
 

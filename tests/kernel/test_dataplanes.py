@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from containernet.items import KernelRoute
-from containernet.lab import build, daemons, namespaces, ping, whole
+from containernet.lab import ping, whole
 from containernet.lab.cluster import Lab
 
 from . import labs
@@ -77,21 +73,8 @@ def test_nothing_is_left_to_do(built: Lab) -> None:
 
 def test_a_plan_beside_a_running_daemon_is_empty(built: Lab) -> None:
     """`containernet plan` takes its own road to what is desired, and comes to what the daemon has done."""
-    planned = json.loads(built.call(functools.partial(_run_inside_host, "host1", "plan", "--json")))
-    assert planned == {"operations": [], "notes": []}
-
-
-def _run_inside_host(host: str, *words: str) -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "containernet.cli.main",
-        "--config",
-        str(daemons.config_file(host)),
-        *words,
-    ]
-    with namespaces.network(build.path(host)):
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    planned = labs.run(built, "host1", "plan", "--json")
+    assert (planned.code, planned.json) == (0, {"operations": [], "notes": []})
 
 
 @pytest.mark.parametrize("dataplane", ["host-gw", "bridge"])

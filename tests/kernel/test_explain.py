@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from containernet.items import FdbEntry, Item, KernelRoute
 from containernet.lab import explain, whole
 from containernet.lab.cluster import Lab
-from tests.kernel.test_dataplanes import _run_inside_host
 
 from . import labs
 from .labs import run, start, stop
@@ -39,8 +37,9 @@ def test_a_way_through_the_lab_crosses_hosts(built: Lab, version: int) -> None:
 def test_one_host_sees_the_way_until_it_leaves(built: Lab) -> None:
     """`containernet explain` beside a daemon: its own containers by name, and out by the network card."""
     peer = labs.status(built, "host2")["endpoints"][0]["addresses"][0].partition("/")[0]
-    words = ("explain", "--json", "host1-c1", peer)
-    told = json.loads(built.call(functools.partial(_run_inside_host, "host1", *words)))
+    said = run(built, "host1", "explain", "--json", "host1-c1", peer)
+    assert said.code == 0
+    told = said.json
     assert [hop["where"] for hop in told["hops"]] == ["host1-c1", "this host"]
     assert (told["outcome"], told["wrong"]) == ("leaves", None)
     assert any(header.startswith("VXLAN") for header in told["hops"][1]["headers"])

@@ -14,8 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from containernet.lab import cluster
-from tests.docs.pages import TOP, commands
+from tests.docs.pages import TOP, commands, lab_name
 
 OUTSIDE = TOP / "tests" / "plugin" / "outside"
 PAGE = "docs/plugins.md"
@@ -96,11 +95,8 @@ def test_the_page_shows_what_is_there() -> None:
 @pytest.fixture
 def lab() -> Iterator[str]:
     """A name for a lab that the developer does not have; what is left of it is taken down."""
-    name = f"plugin-{os.getpid()}"
-    yield name
-    if name in cluster.names():
-        with cluster.find(name) as left:
-            left.down()
+    with lab_name("plugin") as name:
+        yield name
 
 
 @pytest.mark.kernel

@@ -44,11 +44,6 @@ def delete(key: bytes) -> Any:
     return m.RequestOp(request_delete_range=m.DeleteRangeRequest(key=key))
 
 
-def absent(key: bytes) -> Any:
-    """The key is not there."""
-    return messages.load().Compare(target="VERSION", result="EQUAL", key=key, version=0)
-
-
 def unchanged(key: bytes, mod_revision: int) -> Any:
     """Nobody has written the key since; 0: nobody has made it."""
     return messages.load().Compare(target="MOD", result="EQUAL", key=key, mod_revision=mod_revision)

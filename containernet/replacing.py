@@ -1,0 +1,26 @@
+"""A file that is replaced as a whole: who reads it finds the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def replace(path: Path, text: str) -> None:
+    """Make `text` all that is in the file at `path`, in one step, durably.
+
+    Raises:
+        OSError: no space, no permission; the file that was there is still there, and nothing beside it.
+    """
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
