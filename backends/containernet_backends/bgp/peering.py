@@ -23,6 +23,7 @@ class Local:
         restart_time: seconds in which we expect to be back after a restart, 0 to 4095 (RFC 4724 s3); 0: no
             graceful restart.
         restarting: this is a restart, and the kernel still forwards by what was known before.
+        hostname: our name, for people who look at a peer (capability 73); "": not told.
     """
 
     asn: int = attrs.field()
@@ -30,6 +31,7 @@ class Local:
     cluster_id: IPv4Address | None = None
     restart_time: int = 120
     restarting: bool = False
+    hostname: str = ""
 
     @asn.validator
     def _check_asn(self, attribute: object, value: int) -> None:

@@ -1,0 +1,123 @@
+"""NLRI: prefixes as BGP carries them (RFC 4271 s4.3, RFC 4760 s5, RFC 7911 s3).
+
+Inside the program a prefix stays what it was on the wire, as `bytes`: one octet with its length in bits, and
+as many octets as these bits need. The spare bits of the last octet are zero here, whatever a peer sent: RFC
+4271 s4.3 calls their value irrelevant, so two spellings are one prefix. Equal prefixes are equal bytes, which
+hash and compare at C speed; `ipaddress` objects are made for those that leave this package.
+
+A field is split by one compiled expression, with an alternative for each prefix length. It matches nothing but
+well-formed prefixes without spare bits; if the matches do not add up to the field, the field is read again
+slowly, which either clears the spare bits or says what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network
+
+from containernet.model import Prefix
+
+from .families import Family
+from .notification import INVALID_NETWORK_FIELD, UPDATE_MESSAGE, Violation
+
+_BITS = {1: 32, 2: 128}
+_TYPES: dict[int, type[IPv4Network] | type[IPv6Network]] = {1: IPv4Network, 2: IPv6Network}
+# The most frequent lengths of the Internet's tables: the expression tries its alternatives in this order.
+_FREQUENT = {1: (24, 22, 23, 20, 21, 19, 16, 18, 17, 32), 2: (48, 64, 32, 44, 40, 36, 29, 46, 42, 128)}
+_PATH_ID = 4  # RFC 7911 s3: octets
+
+
+def encode(prefix: Prefix) -> bytes:
+    """Return the one wire form of `prefix`."""
+    length = prefix.prefixlen
+    return bytes([length]) + prefix.network_address.packed[: (length + 7) // 8]
+
+
+def decode(family: Family, raw: bytes) -> Prefix:
+    """Return the prefix that `raw`, an element of what `split` returned, stands for."""
+    width = _BITS[family.afi] // 8
+    return _TYPES[family.afi]((raw[1:].ljust(width, b"\0"), raw[0]))
+
+
+def split(field: bytes, family: Family) -> list[bytes]:
+    """Return the prefixes in `field`, in their order.
+
+    Raises:
+        Violation: a prefix is longer than an address, or the last one is cut off (RFC 7606 s5.3). Then nothing
+            in the field can be trusted, not even to withdraw it.
+    """
+    found: list[bytes] = _expression(family.afi).findall(field)
+    if sum(map(len, found)) == len(field):
+        return found
+    return _slowly(field, family, skip=0)[1]
+
+
+def split_paths(field: bytes, family: Family) -> tuple[list[int], list[bytes]]:
+    """Return the path identifiers and the prefixes in `field`, of a family in which they were negotiated.
+
+    Raises:
+        Violation: as in `split`.
+    """
+    found = _expression_with_paths(family.afi).findall(field)
+    if not found:
+        return _slowly(field, family, skip=_PATH_ID)
+    paths, prefixes = map(list, zip(*found, strict=True))
+    if sum(map(len, prefixes)) + _PATH_ID * len(paths) != len(field):
+        return _slowly(field, family, skip=_PATH_ID)
+    return list(struct.unpack(f">{len(paths)}I", b"".join(paths))), prefixes
+
+
+def join_paths(paths: list[int], prefixes: list[bytes]) -> bytes:
+    """Return the field that `split_paths` splits."""
+    return b"".join([path.to_bytes(_PATH_ID, "big") + raw for path, raw in zip(paths, prefixes, strict=True)])
+
+
+def _slowly(field: bytes, family: Family, *, skip: int) -> tuple[list[int], list[bytes]]:
+    paths, prefixes = [], []
+    at, bits = 0, _BITS[family.afi]
+    while at < len(field):
+        start = at + skip
+        length = field[start] if start < len(field) else 0
+        end = start + 1 + (length + 7) // 8
+        # RFC 7606 s5.3: an NLRI field is syntactically incorrect for these two reasons.
+        if length > bits:
+            raise _malformed(f"a prefix of {length} bits at octet {at}, expected at most {bits}")
+        if end > len(field):
+            raise _malformed(f"the prefix at octet {at} needs {end - at} octets, {len(field) - at} are left")
+        raw = bytearray(field[start:end])
+        if length % 8:
+            raw[-1] &= 0xFF00 >> length % 8
+        paths.append(int.from_bytes(field[at:start], "big"))
+        prefixes.append(bytes(raw))
+        at = end
+    return paths, prefixes
+
+
+def _malformed(what: str) -> Violation:
+    return Violation(UPDATE_MESSAGE, INVALID_NETWORK_FIELD, reason=f"NLRI: {what} (RFC 7606 s5.3)")
+
+
+@cache
+def _expression(afi: int) -> re.Pattern[bytes]:
+    return re.compile(_alternatives(afi), re.DOTALL)
+
+
+@cache
+def _expression_with_paths(afi: int) -> re.Pattern[bytes]:
+    return re.compile(b"(....)(" + _alternatives(afi) + b")", re.DOTALL)
+
+
+def _alternatives(afi: int) -> bytes:
+    others = [length for length in range(_BITS[afi] + 1) if length not in _FREQUENT[afi]]
+    return b"|".join(_of_length(length) for length in [*_FREQUENT[afi], *others])
+
+
+def _of_length(length: int) -> bytes:
+    octets, rest = divmod(length, 8)
+    expression = re.escape(bytes([length])) + b"." * octets
+    if not rest:
+        return expression
+    without_spare_bits = b"".join(b"\\x%02x" % value for value in range(0, 256, 1 << (8 - rest)))
+    return expression + b"[" + without_spare_bits + b"]"
