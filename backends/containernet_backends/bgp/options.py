@@ -205,8 +205,8 @@ class BgpOptions:
         cluster_id: of this route reflector (RFC 4456); empty: the router id.
         multipath: how many ways of equal cost go into the kernel; 1: the best alone.
         restart_time: seconds that our peers keep our routes while we restart; 0: none (RFC 4724).
-        start_wait: seconds after the first session came up in which the others may tell their routes before what
-            nobody told is taken for gone (RFC 4724 s4.1, Selection_Deferral_Timer).
+        start_wait: seconds after the first session came up in which the others may tell their routes,
+            before what nobody told is taken for gone (RFC 4724 s4.1, Selection_Deferral_Timer).
         communities: put on our own routes, such as 64512:100.
         peer: tables of `Neighbour`.
         policy: tables of named rules.
