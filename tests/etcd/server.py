@@ -20,14 +20,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
-from typing import Self, TypeVar
+from typing import Self
 
 import pytest
+
+from tests.waiting import PATIENCE, wait_until
 
 from .certificates import Authority, Credentials
 from .peers import Peers
@@ -35,9 +35,6 @@ from .ports import free_port
 from .proxy import LOOPBACK, Proxy
 from .raw import Raw, Status
 
-T = TypeVar("T")
-
-PATIENCE = 30
 PACKAGES = {"etcd": "etcd-server", "etcdctl": "etcd-client", "openssl": "openssl", "setpriv": "util-linux"}
 
 FLAGS = (
@@ -63,19 +60,6 @@ def workplace() -> tempfile.TemporaryDirectory[str]:
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
     return tempfile.TemporaryDirectory(prefix="etcd-", dir=memory if roomy else None)
-
-
-def wait_until(ask: Callable[[], T | None], *, what: str, patience: float = PATIENCE) -> T:
-    """Ask until the answer is true, and return it; for what nobody tells.
-
-    Raises:
-        AssertionError: it did not become true within `patience` seconds.
-    """
-    deadline, pause = time.monotonic() + patience, Event()
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"not within {patience} s: {what}"
-        pause.wait(0.02)
-    return answer
 
 
 class Member:

@@ -15,10 +15,11 @@ import pytest
 
 from containernet.items import FdbEntry, Neighbour
 from containernet.planning import Delete
+from tests.waiting import wait_until
 
 from .hosts import LONG, Host, destinations, flannels, host
 from .raw import Raw
-from .server import Cluster, Member, wait_until
+from .server import Cluster, Member
 
 pytestmark = pytest.mark.etcd
 

@@ -17,11 +17,12 @@ import grpc
 import pytest
 
 from containernet_backends.etcd.options import EtcdOptions
+from tests.waiting import wait_until
 
 from .certificates import Authority
 from .proxy import Proxy
 from .raw import NOSPACE, READWRITE, Raw
-from .server import Cluster, Member, needed, wait_until
+from .server import Cluster, Member, needed
 
 pytestmark = pytest.mark.etcd
 

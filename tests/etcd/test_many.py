@@ -13,10 +13,11 @@ import pytest
 
 from containernet.model import overlaps
 from containernet_backends.etcd import records
+from tests.waiting import wait_until
 
 from .hosts import LONG, destinations, flannels, host
 from .raw import Raw
-from .server import Cluster, wait_until
+from .server import Cluster
 
 pytestmark = pytest.mark.etcd
 

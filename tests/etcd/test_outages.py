@@ -17,9 +17,10 @@ from containernet.errors import StoreUnavailable
 from containernet.events import Announced, Snapshot
 from containernet_backends.etcd import EtcdOptions, EtcdStore, records
 from containernet_backends.etcd.client import Client
+from tests.waiting import wait_until
 
 from .readers import key, reading, route
-from .server import Cluster, Member, wait_until
+from .server import Cluster, Member
 
 pytestmark = pytest.mark.etcd
 

@@ -13,11 +13,12 @@ import pytest
 from containernet.errors import ConfigError, ContainernetError, StoreRefused, StoreUnavailable
 from containernet.events import Announced, Snapshot
 from containernet_backends.etcd import EtcdStore, records
+from tests.waiting import wait_until
 
 from .certificates import Authority, _openssl
 from .raw import READ, READWRITE
 from .readers import key, reading, route
-from .server import Cluster, wait_until
+from .server import Cluster
 
 pytestmark = pytest.mark.etcd
 
