@@ -290,7 +290,7 @@ class Notification:
 
     @property
     def text(self) -> str:
-        """What the operator over there says (RFC 9003), or ""; a stranger's words, without control characters."""
+        """What the operator over there says (RFC 9003), or ""; a stranger's words, without control codes."""
         cause = self.cause
         if cause.code != CEASE or cause.subcode not in _WITH_TEXT or not cause.data:
             return ""

@@ -49,7 +49,7 @@ def split(field: bytes, family: Family) -> list[bytes]:
             in the field can be trusted, not even to withdraw it.
     """
     found: list[bytes] = _expression(family.afi).findall(field)
-    if sum(map(len, found)) == len(field):
+    if len(b"".join(found)) == len(field):  # faster than to add the lengths
         return found
     return _slowly(field, family, skip=0)[1]
 
@@ -64,7 +64,7 @@ def split_paths(field: bytes, family: Family) -> tuple[list[int], list[bytes]]:
     if not found:
         return _slowly(field, family, skip=_PATH_ID)
     paths, prefixes = map(list, zip(*found, strict=True))
-    if sum(map(len, prefixes)) + _PATH_ID * len(paths) != len(field):
+    if len(b"".join(prefixes)) + _PATH_ID * len(paths) != len(field):
         return _slowly(field, family, skip=_PATH_ID)
     return list(struct.unpack(f">{len(paths)}I", b"".join(paths))), prefixes
 
