@@ -48,7 +48,7 @@ def split(field: bytes, family: Family) -> list[bytes]:
         Violation: a prefix is longer than an address, or the last one is cut off (RFC 7606 s5.3). Then nothing
             in the field can be trusted, not even to withdraw it.
     """
-    found: list[bytes] = _expression(family.afi).findall(field)
+    found: list[bytes] = _expression(family).findall(field)
     if len(b"".join(found)) == len(field):  # faster than to add the lengths
         return found
     return _slowly(field, family, skip=0)[1]
@@ -60,7 +60,7 @@ def split_paths(field: bytes, family: Family) -> tuple[list[int], list[bytes]]:
     Raises:
         Violation: as in `split`.
     """
-    found = _expression_with_paths(family.afi).findall(field)
+    found = _expression_with_paths(family).findall(field)
     if not found:
         return _slowly(field, family, skip=_PATH_ID)
     paths, prefixes = map(list, zip(*found, strict=True))
@@ -100,13 +100,13 @@ def _malformed(what: str) -> Violation:
 
 
 @cache
-def _expression(afi: int) -> re.Pattern[bytes]:
-    return re.compile(_alternatives(afi), re.DOTALL)
+def _expression(family: Family) -> re.Pattern[bytes]:
+    return re.compile(_alternatives(family.afi), re.DOTALL)
 
 
 @cache
-def _expression_with_paths(afi: int) -> re.Pattern[bytes]:
-    return re.compile(b"(....)(" + _alternatives(afi) + b")", re.DOTALL)
+def _expression_with_paths(family: Family) -> re.Pattern[bytes]:
+    return re.compile(b"(....)(" + _alternatives(family.afi) + b")", re.DOTALL)
 
 
 def _alternatives(afi: int) -> bytes:

@@ -101,17 +101,17 @@ class Reader:
             Violation: an error that ends the session even by RFC 7606: lengths that do not fit the message,
                 prefixes that cannot be told apart, and what its s3, s5 and s7.11 name.
         """
+        if self._plain and not body[0] and not body[1]:  # the common case: prefixes, and nothing withdrawn
+            at = 4 + (body[2] << 8 | body[3])
+            known = self._known.get(body[4:at])
+            if known is not None and known.complete and (prefixes := body[at:]):
+                announcement = _new(Announcement, (IPV4, known.attributes, nlri.split(prefixes, IPV4), None))
+                return _new(Reading, ((announcement,), (), None, ()))
         withdrawn, field, prefixes = update_fields(body)
-        if not withdrawn:
-            if prefixes and self._plain:
-                known = self._known.get(field)
-                if known is not None and known.complete:
-                    announcement = _announcement((IPV4, known.attributes, nlri.split(prefixes, IPV4), None))
-                    return _reading(((announcement,), (), None, ()))
-            elif not prefixes and field[1:2] == _FIRST:
-                again = self._again(field)
-                if again is not None:
-                    return again
+        if not withdrawn and not prefixes and field[1:2] == _FIRST:
+            again = self._again(field)
+            if again is not None:
+                return again
         return self._read(withdrawn, field, prefixes)
 
     def _again(self, field: bytes) -> Reading | None:
@@ -223,7 +223,7 @@ class Reader:
             raise
 
 
-_announcement, _reading = Announcement._make, Reading._make  # a call less than their constructors
+_new = tuple.__new__  # a third of the time of a named tuple's own constructor
 _FIRST = bytes([wire.MP_REACH_NLRI])  # RFC 7606 s5.1: where it is found
 _FLAGS = wire.OPTIONAL | wire.TRANSITIVE
 _MULTIPROTOCOL = (wire.MP_REACH_NLRI, wire.MP_UNREACH_NLRI)
