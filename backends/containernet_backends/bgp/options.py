@@ -30,6 +30,7 @@ from containernet.options import between, build
 
 from .families import IPV4, IPV6
 from .peering import Peer
+from .policy import Policy
 from .sockets import Transport
 
 PORT = 179
@@ -225,8 +226,14 @@ class BgpOptions:
     communities: list[str] = attrs.Factory(list)
     peer: list[Mapping[str, object]] = attrs.Factory(list)
     policy: list[Mapping[str, object]] = attrs.Factory(list)
+    policies: Mapping[str, Policy] = attrs.field(init=False)
     peers: tuple[Neighbour, ...] = attrs.field(init=False)
     listening: tuple[Listening, ...] = attrs.field(init=False)
+
+    @policies.default
+    def _policies(self) -> Mapping[str, Policy]:
+        policies = [Policy.from_options(table) for table in self.policy]
+        return {policy.name: policy for policy in policies}
 
     @peers.default
     def _peers(self) -> tuple[Neighbour, ...]:
@@ -249,6 +256,10 @@ class BgpOptions:
         for again in reached:
             if reached.count(again) > 1:
                 raise ConfigError(f"peer {again} is there {reached.count(again)} times: expected once")
+        for name in {name for peer in self.peers for name in (peer.import_policy, peer.export_policy)} - {""}:
+            if name not in self.policies:
+                known = ", ".join(self.policies) or "none"
+                raise ConfigError(f"peer: there is no policy {name!r}; there are: {known}")
         if not self.listening and any(peer.range or peer.passive for peer in self.peers):
             raise ConfigError(
                 "listen is empty, and a peer with a range or passive = true would have to call us"
