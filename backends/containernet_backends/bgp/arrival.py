@@ -1,0 +1,101 @@
+"""From what a peer says to paths: what is wrong with it, and what the import policy makes of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from containernet.model import Address
+
+from .attributes import Attributes
+from .communities import GRACEFUL_SHUTDOWN
+from .families import Family
+from .paths import Path, Source
+from .policy import Judgement, Outcome
+from .refusal import Ourselves, suspicious, wrong_prefix
+
+Cost = Callable[[Address], int | None]  # of the way to a next hop; None: there is none
+
+
+def free(next_hop: Address) -> int:
+    """Return that every way costs the same."""
+    return 0
+
+
+@attrs.frozen(kw_only=True)
+class Judge:
+    """What paths are judged by, whoever tells them.
+
+    Args:
+        ourselves: what no path may name.
+        local_pref: of paths that have none.
+        cost: of the way to a next hop (RFC 4271 s9.1.2.2 e).
+    """
+
+    ourselves: Ourselves
+    local_pref: int = 100
+    cost: Cost = free
+
+    def arrival(self, source: Source, family: Family, attributes: Attributes, path_id: int) -> Arrival:
+        """Return what these attributes come to."""
+        if source.external and attributes.local_pref is not None:
+            attributes = attrs.evolve(attributes, local_pref=None)  # RFC 4271 s5.1.5: it MUST be ignored
+        wrong = self.ourselves.refuses(source, attributes)
+        cost = None if wrong or attributes.next_hop is None else self.cost(attributes.next_hop)
+        if not wrong and cost is None:
+            wrong = "there is no way to the next hop (RFC 4271 s9.1.2)"
+        judgement = source.policy.judge(attributes, neighbour=source.asn, version=family.version)
+        if wrong:
+            judgement = Judgement((), Outcome(None, wrong))
+
+        def path(outcome: Outcome) -> Path:
+            accepted = outcome.attributes
+            if accepted is not None and source.external and GRACEFUL_SHUTDOWN in attributes.communities:
+                accepted = attrs.evolve(accepted, local_pref=0)  # RFC 8326 s4.2
+            return Path(
+                source,
+                accepted or attributes,
+                path_id=path_id,
+                epoch=source.epoch[family],
+                refused="" if accepted else outcome.why,
+                cost=cost or 0,
+                local_pref=self.local_pref,
+            )
+
+        return Arrival(family, judgement, path)
+
+
+class Arrival:
+    """What one set of attributes from one source comes to: a path, or several that depend on the prefix.
+
+    Attributes:
+        plain: the path, where it is the same for every prefix that is not `suspicious`; None: it is not.
+    """
+
+    __slots__ = ("_family", "_judgement", "_make", "_paths", "plain")
+
+    def __init__(self, family: Family, judgement: Judgement, make: Callable[[Outcome], Path]) -> None:
+        self._family = family
+        self._judgement = judgement
+        self._make = make
+        self._paths: dict[Outcome, Path] = {}
+        self.plain = None if judgement.cases else self._path(judgement.otherwise)
+
+    def split(self, nlris: list[bytes]) -> Iterator[tuple[Path, list[bytes]]]:
+        """Yield paths, each with the prefixes that it is for."""
+        for outcome, some in self._judgement.split(nlris):
+            if outcome.attributes is None or not suspicious(self._family, some):
+                yield self._path(outcome), some
+                continue
+            by_reason = defaultdict(list)
+            for nlri in some:
+                by_reason[wrong_prefix(self._family, nlri, named=outcome.explicit)].append(nlri)
+            for reason, those in by_reason.items():
+                yield self._path(Outcome(None, reason) if reason else outcome), those
+
+    def _path(self, outcome: Outcome) -> Path:
+        if outcome not in self._paths:
+            self._paths[outcome] = self._make(outcome)
+        return self._paths[outcome]

@@ -1,0 +1,333 @@
+"""What is told to whom: the Adj-RIBs-Out of RFC 4271 s3.2, without a table of their own.
+
+What a path becomes on its way to a peer is a pure function of the path and of the session's Terms (see
+`telling`). So what a peer was told of a prefix need not be kept: it follows from the entry as it was when the
+peer was last told, and that is what a Watch remembers, only for as long as the peer is behind. A prefix that
+changed ten times since is told once, and only what was told is withdrawn.
+
+    Stream      sessions of equal terms that were told the same: one Watch, and each message is written once
+    batch       some thousand prefixes off the watch, sorted by what has to be said of them, as messages
+
+A session that joins is a stream whose watch has everything pending and nothing told. One that does not keep up
+with the rest of its stream parts from it with a copy of what is pending, so that nobody waits for it and
+nothing is queued for it. Streams that have told everything are one again.
+
+A peer is not told what came from itself: each message comes with its receivers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import attrs
+
+from . import update
+from .attributes import Attributes
+from .families import Family
+from .message import RouteRefresh
+from .paths import Path, Source
+from .peering import Negotiated
+from .rib import Table, Watch, chosen
+from .telling import Telling, Terms
+
+_BATCH = 16384  # prefixes
+
+
+@attrs.define(eq=False, kw_only=True)
+class Member:
+    """A session that is told routes.
+
+    Args:
+        source: whom it is with.
+        negotiated: how messages to it are written.
+        terms: what is told to it.
+    """
+
+    source: Source
+    negotiated: Negotiated
+    terms: Terms
+
+
+class Exports:
+    """Everybody who is told routes. Not thread-safe: the thread that owns the table owns this.
+
+    Args:
+        table: what is told.
+        deferred: tell nothing before `begin`, as a speaker that has restarted must not (RFC 4724 s4.1).
+        batch: how many prefixes are looked at in one go, and so told at most to a peer that has just stopped
+        reading.
+    """
+
+    def __init__(self, table: Table, *, deferred: bool = False, batch: int = _BATCH) -> None:
+        self._table = table
+        self._size = batch
+        self._deferred = deferred
+        self._draining = False
+        self._tellings: dict[tuple[Terms, Family], Telling] = {}
+        self._streams: list[_Stream] = []
+
+    def begin(self) -> None:
+        """Tell what was deferred, from the next `produce` on."""
+        self._deferred = False
+
+    def join(self, member: Member) -> None:
+        """From now on tell everything to `member`, and at the end of each family that this was all.
+
+        RFC 4724 s2: End-of-RIB helps a peer that knows no graceful restart, too.
+        """
+        for family in member.terms.families:
+            telling = self._telling(member.terms, family)
+            for stream in self._streams:
+                if stream.telling is telling and stream.untouched:
+                    stream.members.append(member)
+                    break
+            else:
+                watch = self._table.watch(family)
+                self._streams.append(_Stream(telling, watch, [member], behind=[update.end_of_rib(family)]))
+
+    def leave(self, member: Member) -> None:
+        """Tell `member` nothing any more; what `produce` yields from now on is not for it."""
+        for stream in list(self._streams):
+            if member in stream.members:
+                stream.members.remove(member)
+                if not stream.members:
+                    self._drop(stream)
+
+    def refresh(self, member: Member, family: Family) -> None:
+        """Tell everything of a family to `member` again (RFC 2918 s4); what was not negotiated is ignored."""
+        for stream in self._streams:
+            if stream.watch.family == family and member in stream.members:
+                stream.refreshing.append(member)
+
+    def drain(self) -> None:
+        """Tell everything to everybody again, with the wish to be avoided (RFC 8326 s4.1)."""
+        self._draining = True
+        self._tellings.clear()
+        for stream in self._streams:
+            stream.telling = self._telling(stream.telling.terms, stream.watch.family)
+            self._tell_again(stream)
+
+    def produce(self, ready: Callable[[Member], bool]) -> Iterator[tuple[bytes, list[Member]]]:
+        """Yield messages, each with its receivers, until everybody who is ready has been told everything.
+
+        The caller may stop at any message and call again later; nothing is lost. It passes on every message
+        that it took, also to members that are not ready any more: that is one batch at most.
+
+        Args:
+            ready: whether a member takes more messages now.
+        """
+        idle = 0
+        while not self._deferred and idle < len(self._streams):
+            stream = self._streams.pop(0)
+            self._streams.append(stream)  # turn and turn about, wherever the caller stops
+            if stream.sending is None:
+                self._open(stream, ready)
+            if stream.sending is None:
+                idle += 1
+                continue
+            idle = 0
+            for message, seat, alone in stream.sending:
+                if members := [each for each in stream.members if (each.source is seat) is alone]:
+                    yield message, members
+            stream.sending = None
+            self._reunite(stream)
+
+    def told(self, member: Member, family: Family) -> Iterator[tuple[bytes, Attributes]]:
+        """Yield each prefix that `member` is told, with its attributes, once it has been told everything."""
+        telling = self._telling(member.terms, family)
+        for nlri, entry in list(self._table.routes[family].items()):
+            path = chosen(entry)
+            if path and path.source is not member.source:
+                attributes = telling.judge(path).of(nlri).attributes
+                if attributes:
+                    yield nlri, attributes
+
+    def _telling(self, terms: Terms, family: Family) -> Telling:
+        if (terms, family) not in self._tellings:
+            judge = self._table.judge
+            self._tellings[terms, family] = Telling(
+                ourselves=judge.ourselves,
+                terms=terms,
+                family=family,
+                local_pref=judge.local_pref,
+                draining=self._draining,
+            )
+        return self._tellings[terms, family]
+
+    # The life of a stream
+
+    def _open(self, stream: _Stream, ready: Callable[[Member], bool]) -> None:
+        """Begin the next batch, if there is something to say and somebody who takes it."""
+        if stream.refreshing:
+            self._refresh(stream)
+        if not stream.has_work:
+            return
+        late = [member for member in stream.members if not ready(member)]
+        if len(late) < len(stream.members):
+            if late:
+                self._part(stream, late)
+            stream.sending = self._batch(stream)
+
+    def _refresh(self, stream: _Stream) -> None:
+        """Let those who asked begin anew; enhanced ones are told where that begins and ends (RFC 7313 s4)."""
+        family, asking = stream.watch.family, stream.refreshing
+        for enhanced in (True, False):
+            some = [
+                each
+                for each in asking
+                if each.negotiated.enhanced_refresh is enhanced and each in stream.members
+            ]
+            if some:
+                apart = self._part(stream, some) if len(some) < len(stream.members) else stream
+                self._tell_again(apart)
+                if enhanced:
+                    apart.ahead.append(RouteRefresh(family, RouteRefresh.BEGIN).encode())
+                    apart.behind.append(RouteRefresh(family, RouteRefresh.END).encode())
+        stream.refreshing = []
+
+    def _tell_again(self, stream: _Stream) -> None:
+        stream.again = True
+        stream.watch.pending = {**self._table.routes[stream.watch.family], **stream.watch.pending}
+
+    def _part(self, stream: _Stream, leaving: list[Member]) -> _Stream:
+        """Make a stream of its own for some members, which have been told the same so far."""
+        watch = self._table.watch(stream.watch.family, known=stream.watch)
+        apart = attrs.evolve(
+            stream,
+            watch=watch,
+            members=leaving,
+            refreshing=[],
+            ahead=list(stream.ahead),
+            behind=list(stream.behind),
+        )
+        stream.members = [member for member in stream.members if member not in leaving]
+        self._streams.append(apart)
+        return apart
+
+    def _reunite(self, stream: _Stream) -> None:
+        """Let a stream that has told everything go on as one with another that has, too."""
+        for other in self._streams:
+            settled = not (stream.busy or other.busy)
+            if settled and other is not stream and other.telling is stream.telling:
+                other.members += stream.members
+                self._drop(stream)
+                return
+
+    def _drop(self, stream: _Stream) -> None:
+        self._table.unwatch(stream.watch)
+        self._streams.remove(stream)
+
+    # What is said
+
+    def _batch(self, stream: _Stream) -> Iterator[_Message]:
+        """Take prefixes off the watch and return messages that say what they have become."""
+        routes, family, negotiated = (
+            self._table.routes[stream.watch.family],
+            stream.watch.family,
+            stream.members[0].negotiated,
+        )
+        seats = {member.source for member in stream.members}
+        nlris, before = stream.watch.take(self._size)
+        changes = defaultdict(list)
+        for nlri, old, new in zip(nlris, before, map(routes.get, nlris), strict=True):
+            changes[old, new].append(nlri)
+        said = _Said(stream.telling, seats, again=stream.again)
+        for (old, new), some in changes.items():
+            said.add(chosen(old), chosen(new), some)
+        ahead, stream.ahead = stream.ahead, []
+        behind: list[bytes] = []
+        if not stream.watch.pending:
+            behind, stream.behind, stream.again = stream.behind, [], False
+        stream.begun = True
+        return chain(_to_all(ahead), said.messages(family, negotiated), _to_all(behind))
+
+
+# A message, a source, and whether the message is for that source's members alone or for all others.
+_Message = tuple[bytes, Source | None, bool]
+
+
+def _to_all(messages: list[bytes]) -> Iterator[_Message]:
+    return ((message, None, False) for message in messages)
+
+
+@attrs.define(eq=False)
+class _Stream:
+    """Members that have been told the same.
+
+    Args:
+        again: what they were told is told once more.
+        begun: they were told something.
+        refreshing: those who asked for everything again.
+        ahead, behind: messages that come before everything that is pending, and after it.
+        sending: the rest of a batch that was begun. Until it is over, members may leave, and nothing else.
+    """
+
+    telling: Telling
+    watch: Watch
+    members: list[Member]
+    again: bool = False
+    begun: bool = False
+    refreshing: list[Member] = attrs.Factory(list)
+    ahead: list[bytes] = attrs.Factory(list)
+    behind: list[bytes] = attrs.Factory(list)
+    sending: Iterator[_Message] | None = None
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.watch.pending or self.ahead or self.behind)
+
+    @property
+    def busy(self) -> bool:
+        return self.has_work or self.sending is not None or bool(self.refreshing)
+
+    @property
+    def untouched(self) -> bool:
+        return not (self.begun or self.again or self.refreshing)
+
+
+class _Said:
+    """What has to be said of prefixes that changed, by what is said and by whose members hear it.
+
+    Args:
+        seats: the members' sources. A path from one of them is told to all but its own.
+        again: also say what has been said.
+    """
+
+    def __init__(self, telling: Telling, seats: set[Source], *, again: bool) -> None:
+        self._telling = telling
+        self._seats = seats
+        self._again = again
+        self._announced: defaultdict[tuple[Attributes, Source | None], list[bytes]] = defaultdict(list)
+        self._withdrawn: defaultdict[tuple[Source | None, bool], list[bytes]] = defaultdict(list)
+
+    def add(self, old: Path | None, new: Path | None, nlris: list[bytes]) -> None:
+        """These prefixes were told as `old` and are now `new`; None: as nothing."""
+        moved = old is None or new is None or old.source is not new.source
+        for was, some in self._split(old, nlris):
+            for now, these in self._split(new, some):
+                if now is None or new is None:
+                    if was and old:
+                        self._withdrawn[self._seat(old), False] += these
+                elif moved or self._again or was != now:
+                    self._announced[now, self._seat(new)] += these
+                    if was and moved and (seat := self._seat(new)):
+                        self._withdrawn[seat, True] += these  # it was told the other path, and not its own
+
+    def messages(self, family: Family, negotiated: Negotiated) -> Iterator[_Message]:
+        """Yield the messages, as few as can be."""
+        for (seat, alone), nlris in self._withdrawn.items():
+            for message in update.pack_withdrawals(family, nlris, negotiated):
+                yield message, seat, alone
+        for (attributes, seat), nlris in self._announced.items():
+            for message in update.pack(family, attributes, nlris, negotiated):
+                yield message, seat, False
+
+    def _split(self, path: Path | None, nlris: list[bytes]) -> list[tuple[Attributes | None, list[bytes]]]:
+        if path is None:
+            return [(None, nlris)]
+        return [(outcome.attributes, some) for outcome, some in self._telling.judge(path).split(nlris)]
+
+    def _seat(self, path: Path) -> Source | None:
+        return path.source if path.source in self._seats else None

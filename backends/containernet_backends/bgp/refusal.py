@@ -1,0 +1,121 @@
+"""Paths that are never chosen, whatever a policy says: loops, and addresses that cannot be where they claim.
+
+A refused path is kept and shown with its reason; it is out of the decision (RFC 4271 s9.1.2: "the route should
+be excluded"), and so nothing that is told or forwarded rests on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv4Address
+from operator import itemgetter
+
+import attrs
+
+from containernet.model import Address
+
+from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes
+from .families import IPV4, IPV6, Family
+from .paths import Source
+from .peering import Local
+from .prefixes import Range, matching
+
+# RFC 6890 s2.2: what is never a destination of a network: this host and this network, loopback, link-local,
+# multicast and above (RFC 5771, RFC 1112 s4); IPv4 in IPv6 (RFC 4291 s2.5.5). Documentation prefixes are not
+# among them: laboratories use them.
+_MARTIANS = (
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/3",
+    "::/96",
+    "::ffff:0:0/96",
+    "fe80::/10",
+    "ff00::/8",
+)
+_RANGES = [Range.parse(f"{prefix} le {128 if ':' in prefix else 32}") for prefix in _MARTIANS]
+_IS_MARTIAN = {IPV4: matching(_RANGES, 4), IPV6: matching(_RANGES, 6)}
+_FIRST = itemgetter(slice(1, 2))  # the first octet of the address; b"" of the default route
+_NO_HOST = "the next hop is no host's address (RFC 4271 s6.3)"
+_DEFAULT_ROUTE = b"\0"
+_SUSPICIOUS = {
+    IPV4: frozenset([b"", b"\0", b"\x7f", b"\xa9", *(bytes([octet]) for octet in range(224, 256))]),
+    IPV6: frozenset([b"", b"\0", b"\xfe", b"\xff"]),
+}
+
+
+@attrs.frozen
+class Ourselves:
+    """What a path must not name: us.
+
+    Args:
+        addresses: ours, of which none may be a next hop.
+    """
+
+    local: Local
+    addresses: Collection[Address] = ()
+
+    @property
+    def cluster_id(self) -> IPv4Address:
+        """Of this route reflector (RFC 4456 s7)."""
+        return self.local.cluster_id or self.local.router_id
+
+    def refuses(self, source: Source, attributes: Attributes) -> str:
+        """Return why a path with these attributes may not be chosen; empty: it may."""
+        return (
+            _wrong_next_hop(attributes.next_hop, self.addresses)
+            or self._loops(source, attributes)
+            or (_wrong_first_as(source, attributes) if source.external else "")
+        )
+
+    def _loops(self, source: Source, attributes: Attributes) -> str:
+        # RFC 4271 s9.1.2: the whole AS_PATH is searched for our own AS.
+        ours = sum(segment.asns.count(self.local.asn) for segment in attributes.as_path)
+        if ours > source.allow_own_as:
+            return "our own AS is in the AS_PATH (RFC 4271 s9.1.2)"
+        if source.external:
+            return ""  # RFC 4456 s8: both attributes are non-transitive, and mean nothing from outside
+        if attributes.originator_id == self.local.router_id:
+            return "ORIGINATOR_ID is ours (RFC 4456 s8)"
+        if self.cluster_id in attributes.cluster_list:
+            return "our cluster is in the CLUSTER_LIST (RFC 4456 s8)"
+        return ""
+
+
+def _wrong_next_hop(next_hop: Address | None, ours: Collection[Address]) -> str:
+    if next_hop is None:
+        return "no next hop"
+    if next_hop in ours:
+        return "the next hop is ourselves (RFC 4271 s6.3)"
+    if next_hop.is_unspecified or next_hop.is_loopback or next_hop.is_multicast:
+        return _NO_HOST
+    if next_hop.version == 4 and int(next_hop) >= 0xF0000000:
+        return _NO_HOST  # RFC 1112 s4: class E
+    if next_hop.version == 6 and next_hop.is_link_local:
+        return "the next hop is link-local (RFC 2545 s3 asks for a global one)"
+    return ""
+
+
+def _wrong_first_as(source: Source, attributes: Attributes) -> str:
+    path = attributes.as_path
+    if path and path[0].type in (AS_CONFED_SEQUENCE, AS_CONFED_SET):
+        return "a confederation's segment from outside of it (RFC 5065 s5)"
+    if source.first_as and not (path and path[0].type == AS_SEQUENCE and path[0].asns[:1] == (source.asn,)):
+        return "the AS_PATH does not begin with the peer's AS (RFC 4271 s6.3)"
+    return ""
+
+
+def suspicious(family: Family, nlris: list[bytes]) -> bool:
+    """Return whether any of the prefixes has to be looked at closely; the common answer, no, is fast."""
+    return not _SUSPICIOUS[family].isdisjoint(map(_FIRST, nlris))
+
+
+def wrong_prefix(family: Family, nlri: bytes, *, named: bool) -> str:
+    """Return why nothing may be said of that prefix; empty: it may.
+
+    Args:
+        named: a rule of a policy names the prefix, which is what the default route needs.
+    """
+    if nlri == _DEFAULT_ROUTE and not named:
+        return "the default route, which no rule of a policy names"
+    return "the prefix is a martian (RFC 6890)" if _IS_MARTIAN[family](nlri) else ""

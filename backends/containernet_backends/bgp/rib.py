@@ -1,0 +1,337 @@
+"""The table: what every peer said, the best path of each prefix, and who has to hear of what changed.
+
+One dictionary per address family: from a prefix, in wire form, to its Entry, the paths to it with the best
+first. That is the Adj-RIBs-In and the Loc-RIB of RFC 4271 s3.2 in one. Paths and entries are shared: the
+thousand prefixes of an UPDATE point at one entry. So what an UPDATE does is worked out once for each *distinct*
+entry that it meets, which are few, and applied to all prefixes by calls that loop in C.
+
+- A path that may not be chosen (see `refusal`, and the import policies) is kept, and stands behind all others.
+- Of one source and path identifier there is one path to a prefix; the later one replaces the earlier.
+- Nothing here is long: what concerns the whole table (a peer has left) is cut into steps of some ms, `work`.
+Until they
+  are done, what a peer that has left had said is still there.
+- Readers are not called. Each has a Watch, which remembers what an entry was when the reader last looked.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
+
+from .arrival import Arrival, Judge
+from .attributes import Attributes
+from .decision import Ranked, explain, multipath, order
+from .families import FAMILIES, Family
+from .notification import CEASE, MAXIMUM_PREFIXES, Violation
+from .paths import Entry, Path, Source
+from .peering import Negotiated
+from .refusal import suspicious
+from .update import Reading
+
+_PATHS_OF_ONE = 32  # of a prefix, from one peer, by ADD-PATH: more are not looked at
+_REMEMBERED = 1 << 14  # sets of attributes, and merged entries, that are kept to be shared
+_STEP = 8192  # prefixes that `work` looks at in one step: 1 ms
+
+
+_Changes = dict[Entry | None, Entry | None]  # what each entry becomes; None: there is none
+
+
+class Watch:
+    """A reader's share of the table's changes, in one family.
+
+    Args:
+        pending: prefixes whose entry may have changed since the reader last looked, the longest waiting first,
+            each with the entry as it was then (None: there was none).
+    """
+
+    def __init__(self, family: Family, pending: dict[bytes, Entry | None]) -> None:
+        self.family = family
+        self.pending = pending
+
+    def note(self, nlris: Iterable[bytes], before: Iterable[Entry | None]) -> None:
+        """Remember that these entries are about to change."""
+        deque(map(self.pending.setdefault, nlris, before), 0)
+
+    def take(self, most: int) -> tuple[list[bytes], list[Entry | None]]:
+        """Return up to `most` prefixes, and their entries as they were: the reader looks at them now."""
+        nlris = list(islice(self.pending, most))
+        return nlris, list(map(self.pending.pop, nlris))
+
+
+class Table:
+    """All paths of all peers. Not thread-safe: one thread owns it.
+
+    Args:
+        judge: what paths are judged by.
+        step: how many prefixes `work` looks at in one go.
+    """
+
+    def __init__(self, judge: Judge, *, step: int = _STEP) -> None:
+        self._step = step
+        self.judge = judge
+        local = judge.ourselves.local
+        self.own = Source(address=None, asn=local.asn, identifier=local.router_id, external=False)
+        self.routes: dict[Family, dict[bytes, Entry]] = {family: {} for family in FAMILIES}
+        self._watches: dict[Family, list[Watch]] = {family: [] for family in FAMILIES}
+        self._known: dict[Source, dict[tuple[Family, Attributes, int], Arrival]] = {}
+        self._merged: dict[tuple[Entry, Path], Entry] = {}
+        self._sweeps: dict[Family, Iterator[int]] = {}
+        self._sweep_again: set[Family] = set()
+
+    # What peers do
+
+    def join(self, source: Source, negotiated: Negotiated) -> None:
+        """A session with `source` came up.
+
+        RFC 4724 s4.2: what is kept from before its restart stays until it has told everything, but only in
+        families in which it has kept its forwarding, too.
+        """
+        for family in FAMILIES:
+            if family not in negotiated.families or family not in negotiated.forwarding:
+                self.end_of_rib(source, family)
+
+    def learn(self, source: Source, reading: Reading) -> None:
+        """Take what an UPDATE of `source` says.
+
+        Raises:
+            Violation: these are more prefixes than it may announce (RFC 4486 s4); the session has to end.
+        """
+        for withdrawal in reading.withdrawn:  # before what is announced: RFC 4271 s4.3
+            for path_id, nlris in _by_path_id(withdrawal.path_ids, withdrawal.nlri):
+                self._remove(source, withdrawal.family, path_id, nlris)
+        for family, attributes, nlri, path_ids in reading.announced:
+            for path_id, nlris in _by_path_id(path_ids, nlri):
+                self._learn(source, family, attributes, path_id, nlris)
+            if source.max_prefixes and source.held[family] > source.max_prefixes:
+                raise _too_many(source, family)
+        if reading.end_of_rib:
+            self.end_of_rib(source, reading.end_of_rib)
+
+    def leave(self, source: Source, keep: Iterable[Family] = ()) -> None:
+        """The session with `source` is over.
+
+        In the families `keep` its paths stay, as stale ones (RFC 4724 s4.2). The others go, as `work` is done.
+        """
+        kept = set(keep)
+        for family in FAMILIES:
+            if family in kept:
+                self.end_of_rib(source, family)  # RFC 4724 s4.2: what was stale already is removed
+                self._new_epoch(source, family)
+            else:
+                self._new_epoch(source, family)
+                self.end_of_rib(source, family)
+
+    def begin_refresh(self, source: Source, family: Family) -> None:
+        """`source` begins to tell all of its routes again (RFC 7313 s4, BoRR)."""
+        self._new_epoch(source, family)
+
+    def end_of_rib(self, source: Source, family: Family) -> None:
+        """`source` has told all of its routes (RFC 4724 s2, or EoRR of RFC 7313): what is stale goes.
+
+        Also what to do when the time for that is over (RFC 4724 s4.2).
+        """
+        if source.floor[family] != source.epoch[family]:
+            source.floor[family] = source.epoch[family]
+            self._sweep(family)
+
+    def originate(self, family: Family, nlri: bytes, attributes: Attributes | None) -> None:
+        """Take a route of our own, or take it back (None). It wins over what others say of its prefix."""
+        if attributes is None:
+            self._remove(self.own, family, 0, [nlri])
+        else:
+            self._put(family, Path(self.own, attributes, local_pref=self.judge.local_pref), [nlri])
+
+    # What readers ask
+
+    def entry(self, family: Family, nlri: bytes) -> Entry:
+        """Return all paths to a prefix, the best first; empty: there is none."""
+        return self.routes[family].get(nlri, ())
+
+    def best(self, family: Family, nlri: bytes) -> Path | None:
+        """Return the best path to a prefix; None: there is none that may be chosen."""
+        return chosen(self.routes[family].get(nlri))
+
+    def multipath(self, family: Family, nlri: bytes, limit: int) -> Entry:
+        """Return the paths that may carry traffic to a prefix side by side, the best first."""
+        entry = self.routes[family].get(nlri)
+        return multipath(entry, limit) if entry else ()
+
+    def explain(self, family: Family, nlri: bytes, *, limit: int = 1) -> Sequence[Ranked]:
+        """Return all paths to a prefix, the best first, each with the rule that decided."""
+        entry = self.routes[family].get(nlri)
+        return explain(entry, limit=limit) if entry else ()
+
+    def watch(self, family: Family, *, known: Watch | None = None) -> Watch:
+        """Return a new reader's share in what changes; it knows nothing yet, or what another one knows."""
+        pending = dict.fromkeys(self.routes[family]) if known is None else dict(known.pending)
+        watch = Watch(family, pending)
+        self._watches[family].append(watch)
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Forget a reader."""
+        self._watches[watch.family].remove(watch)
+
+    # What takes long
+
+    def work(self) -> bool:
+        """Do a step of what there is to be done, some ms long; return whether there is more."""
+        for family, sweep in list(self._sweeps.items()):
+            if next(sweep, None) is None:
+                del self._sweeps[family]
+                if family in self._sweep_again:
+                    self._sweep_again.remove(family)
+                    self._sweep(family)
+            return bool(self._sweeps)
+        return False
+
+    def _new_epoch(self, source: Source, family: Family) -> None:
+        source.epoch[family] += 1
+        source.held[family] = 0
+        self._known.pop(source, None)
+        self._merged.clear()
+
+    def _sweep(self, family: Family) -> None:
+        if family in self._sweeps:
+            self._sweep_again.add(family)  # it may have passed by already
+        else:
+            self._sweeps[family] = self._swept(family)
+
+    def _swept(self, family: Family) -> Iterator[int]:
+        """Take out what is not believed any more; yields how many prefixes each step has looked at."""
+        routes = self.routes[family]
+        keys = iter(list(routes))
+        while nlris := list(islice(keys, self._step)):
+            before = list(map(routes.get, nlris))
+            after: _Changes = {}
+            for entry in set(before):
+                gone = [path for path in entry or () if path.epoch < path.source.floor[family]]
+                after[entry] = _without(entry, gone)
+            self._apply(family, nlris, before, after)
+            yield len(nlris)
+
+    # How a batch of prefixes goes in and out
+
+    def _learn(
+        self, source: Source, family: Family, attributes: Attributes, path_id: int, nlris: list[bytes]
+    ) -> None:
+        known = self._known.setdefault(source, {})
+        arrival = known.get((family, attributes, path_id))
+        if arrival is None:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            arrival = known[family, attributes, path_id] = self.judge.arrival(
+                source, family, attributes, path_id
+            )
+        if arrival.plain is not None and not suspicious(family, nlris):
+            self._put(family, arrival.plain, nlris)
+        else:
+            for path, some in arrival.split(nlris):
+                self._put(family, path, some)
+
+    def _put(self, family: Family, path: Path, nlris: list[bytes]) -> None:
+        source, routes = path.source, self.routes[family]
+        if path.refused:
+            source.refused[path.refused] += len(nlris)
+        if routes.keys().isdisjoint(nlris):
+            known = len(routes)
+            for watch in self._watches[family]:
+                watch.note(nlris, repeat(None))
+            routes.update(dict.fromkeys(nlris, path.alone))
+            source.held[family] += len(routes) - known
+            return
+        nlris = list(dict.fromkeys(nlris))  # named twice in one message, it is announced once
+        before = list(map(routes.get, nlris))
+        kinds = Counter(before)
+        after: _Changes = {entry: self._with(entry, path) if entry else path.alone for entry in kinds}
+        source.held[family] += sum(
+            count for entry, count in kinds.items() if after[entry] is not entry and not _holds(entry, path)
+        )
+        self._apply(family, nlris, before, after)
+
+    def _remove(self, source: Source, family: Family, path_id: int, nlris: list[bytes]) -> None:
+        nlris = list(dict.fromkeys(nlris))
+        before = list(map(self.routes[family].get, nlris))
+        kinds = Counter(before)
+        after: _Changes = {None: None}
+        for entry, count in kinds.items():
+            if entry:
+                gone = [path for path in entry if path.source is source and path.path_id == path_id]
+                after[entry] = _without(entry, gone)
+                source.held[family] -= count * sum(path.epoch == source.epoch[family] for path in gone)
+        self._apply(family, nlris, before, after)
+
+    def _apply(
+        self,
+        family: Family,
+        nlris: list[bytes],
+        before: list[Entry | None],
+        after: _Changes,
+    ) -> None:
+        """Put in the place of each entry what it becomes; None: it goes."""
+        same = {old for old, new in after.items() if new is old}
+        if same:
+            moved = [(nlri, old) for nlri, old in zip(nlris, before, strict=True) if old not in same]
+            nlris, before = [nlri for nlri, _ in moved], [old for _, old in moved]
+        routes = self.routes[family]
+        for watch in self._watches[family]:
+            watch.note(nlris, before)
+        for nlri, old in zip(nlris, before, strict=True):
+            if new := after[old]:
+                routes[nlri] = new
+            else:
+                del routes[nlri]
+
+    def _with(self, entry: Entry, path: Path) -> Entry:
+        """Return what an entry becomes when a path is added to it."""
+        merged = self._merged.get((entry, path))
+        if merged is None:
+            if len(self._merged) >= _REMEMBERED:
+                self._merged.clear()
+            merged = self._merged[entry, path] = _merge(entry, path)
+        return merged
+
+
+def chosen(entry: Entry | None) -> Path | None:
+    """Return the best path of an entry; None: there is none that may be chosen."""
+    return entry[0] if entry and not entry[0].refused else None
+
+
+def _merge(entry: Entry, path: Path) -> Entry:
+    if path in entry:
+        return entry
+    others = [other for other in entry if not path.replaces(other)]
+    if sum(other.source is path.source for other in others) >= _PATHS_OF_ONE:
+        return entry
+    return order([*others, path])
+
+
+def _without(entry: Entry | None, gone: Sequence[Path]) -> Entry | None:
+    """Return what an entry becomes without those paths; None: nothing is left."""
+    if entry is None or not gone:
+        return entry
+    rest = [path for path in entry if path not in gone]
+    return order(rest) if rest else None
+
+
+def _holds(entry: Entry | None, path: Path) -> bool:
+    """Return whether the source's word on that prefix is replaced, and no new one comes."""
+    return any(path.replaces(other) and other.epoch == path.epoch for other in entry or ())
+
+
+def _by_path_id(path_ids: list[int] | None, nlris: list[bytes]) -> Iterable[tuple[int, list[bytes]]]:
+    if path_ids is None:
+        return ((0, nlris),)
+    groups: dict[int, list[bytes]] = {}
+    for path_id, nlri in zip(path_ids, nlris, strict=True):
+        groups.setdefault(path_id, []).append(nlri)
+    return groups.items()
+
+
+def _too_many(source: Source, family: Family) -> Violation:
+    # RFC 4486 s4: the data are the family and the upper bound.
+    data = struct.pack(">HBI", family.afi, family.safi, source.max_prefixes)
+    reason = f"{source.held[family]} {family} prefixes, and max_prefixes = {source.max_prefixes} (RFC 4486 s4)"
+    return Violation(CEASE, MAXIMUM_PREFIXES, data, reason)

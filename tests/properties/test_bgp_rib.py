@@ -1,0 +1,421 @@
+"""The table and what is told of it, against a model that is slow and obvious, after any history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+from typing import Any
+
+import attrs
+from hypothesis import given, strategies as st
+
+from containernet_backends.bgp import update
+from containernet_backends.bgp.arrival import Judge
+from containernet_backends.bgp.attributes import AS_SEQUENCE, AS_SET, IGP, INCOMPLETE, Attributes, Segment
+from containernet_backends.bgp.communities import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT
+from containernet_backends.bgp.decision import BEST
+from containernet_backends.bgp.export import Exports, Member
+from containernet_backends.bgp.families import IPV4
+from containernet_backends.bgp.message import UPDATE, Framer
+from containernet_backends.bgp.paths import Source
+from containernet_backends.bgp.peering import Local, Negotiated
+from containernet_backends.bgp.policy import EVERYTHING
+from containernet_backends.bgp.refusal import Ourselves
+from containernet_backends.bgp.rib import Table
+from containernet_backends.bgp.telling import Terms
+
+US = 64512
+OURS = IPv4Address("192.0.2.1")
+LOCAL = Local(asn=US, router_id=OURS, cluster_id=IPv4Address("9.9.9.9"))
+NLRIS = [b"\x18\x0a\x00" + bytes([at]) for at in range(5)] + [b"\x08\x7f"]  # the last is a martian
+# name: AS, client. Two routers of one external AS, so that MED matters.
+PEERS = {"a": (65001, False), "b": (65002, False), "c": (65001, False)} | {
+    name: (US, name in "xy") for name in "xymn"
+}
+
+
+def address(name: str) -> IPv4Address:
+    """Return where a peer is."""
+    return IPv4Address(0xC6336400 + ord(name))
+
+
+def identifier(name: str) -> IPv4Address:
+    """Return its BGP identifier, in another order than the addresses."""
+    return IPv4Address(0x0A0000FF - ord(name))
+
+
+@attrs.frozen
+class Spec:
+    """What an announcement says, before it is fitted to who says it."""
+
+    local_pref: int
+    med: int | None
+    origin: int
+    path: tuple[int, ...]
+    aggregated: bool
+    next_hop: IPv4Address
+    communities: tuple[int, ...]
+    originator_id: IPv4Address | None
+    cluster_list: tuple[IPv4Address, ...]
+    starts_well: bool
+
+    def said_by(self, name: str) -> Attributes:
+        """Return the attributes as `name` would send them."""
+        asn, _ = PEERS[name]
+        external = asn != US
+        front = (asn,) if external and self.starts_well else ()
+        path = [Segment(AS_SEQUENCE, front + self.path)] if front + self.path else []
+        if self.aggregated:
+            path.append(Segment(AS_SET, (65100, 65101)))
+        return Attributes(
+            origin=self.origin,
+            as_path=tuple(path),
+            next_hop=self.next_hop,
+            med=self.med,
+            local_pref=None if external else self.local_pref,
+            communities=self.communities,
+            originator_id=None if external else self.originator_id,
+            cluster_list=() if external else self.cluster_list,
+        )
+
+
+def of(*values: Any) -> st.SearchStrategy[Any]:
+    """Return a choice, the first the simplest."""
+    return st.sampled_from(values)
+
+
+specs = st.builds(
+    Spec,
+    local_pref=of(100, 100, 200, 0),
+    med=of(None, 0, 10, 20),
+    origin=of(IGP, IGP, INCOMPLETE),
+    path=of((), (), (65002,), (65001, 65003), (US,)),
+    aggregated=of(False, False, True),
+    next_hop=of(*map(IPv4Address, ("192.0.2.7", "192.0.2.8", "192.0.2.9", "192.0.2.1", "224.0.0.5"))),
+    communities=of((), (), (NO_EXPORT,), (NO_ADVERTISE,), (GRACEFUL_SHUTDOWN,)),
+    originator_id=of(None, None, IPv4Address("10.0.0.1"), OURS),
+    cluster_list=of((), (), (IPv4Address("8.8.8.8"),), (IPv4Address("9.9.9.9"),)),
+    starts_well=of(True, True, True, False),
+)
+names = st.sampled_from(sorted(PEERS))
+nlris = st.lists(st.sampled_from(NLRIS), min_size=1, max_size=4)
+path_ids = of(0, 0, 1, 2)
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), names, st.booleans()),
+        st.tuples(st.just("announce"), names, nlris, specs, path_ids),
+        st.tuples(st.just("announce"), names, nlris, specs, path_ids),
+        st.tuples(st.just("withdraw"), names, nlris, path_ids),
+        st.tuples(st.just("leave"), names, st.booleans()),
+        st.tuples(st.just("refresh"), names),
+        st.tuples(st.just("begin_refresh"), names),
+        st.tuples(st.just("end_of_rib"), names),
+        st.tuples(st.just("originate"), st.sampled_from(NLRIS[:2]), st.booleans()),
+        st.tuples(st.just("drain")),
+        st.tuples(st.just("work")),
+        st.tuples(st.just("produce"), st.integers(1, 5), st.sets(names)),
+    ),
+    max_size=40,
+)
+
+
+@attrs.frozen
+class Word:
+    """One peer's word on a prefix, as the model keeps it; `name` is empty for our own."""
+
+    name: str
+    path_id: int
+    attributes: Attributes
+
+    @property
+    def external(self) -> bool:
+        return bool(self.name) and PEERS[self.name][0] != US
+
+
+def refused(nlri: bytes, word: Word) -> bool:
+    """Return whether a word must not be chosen."""
+    said = word.attributes
+    if not word.name:
+        return False
+    ases = [asn for segment in said.as_path for asn in segment.asns]
+    wrong_start = word.external and ases[:1] != [PEERS[word.name][0]]
+    loop = US in ases or (
+        not word.external and (said.originator_id == OURS or IPv4Address("9.9.9.9") in said.cluster_list)
+    )
+    return nlri == NLRIS[-1] or said.next_hop in (OURS, IPv4Address("224.0.0.5")) or wrong_start or loop
+
+
+def keep_least(words: list[Word], key: Callable[[Word], Any]) -> list[Word]:
+    """Return those that are least by `key`."""
+    return [word for word in words if key(word) == min(map(key, words))]
+
+
+def preference(word: Word) -> int:
+    """Return the degree of preference."""
+    if word.external:
+        return 0 if GRACEFUL_SHUTDOWN in word.attributes.communities else 100
+    return 100 if word.attributes.local_pref is None else word.attributes.local_pref
+
+
+def equal_to_the_best(nlri: bytes, words: Iterable[Word]) -> list[Word]:
+    """Return what is left after (e) of RFC 4271 s9.1.2.2, eliminating step by step."""
+    left = [word for word in words if not refused(nlri, word)]
+    left = [word for word in left if not word.name] or left
+    left = keep_least(left, lambda word: -preference(word))
+    left = keep_least(
+        left,
+        lambda word: sum(
+            1 if segment.type == AS_SET else len(segment.asns) for segment in word.attributes.as_path
+        ),
+    )
+    left = keep_least(left, lambda word: word.attributes.origin)
+
+    def came_from(word: Word) -> int:
+        path = word.attributes.as_path
+        if word.external:
+            return PEERS[word.name][0]
+        return path[0].asns[0] if path and path[0].type == AS_SEQUENCE else US
+
+    left = [
+        word
+        for word in left
+        if not any(
+            came_from(other) == came_from(word) and (other.attributes.med or 0) < (word.attributes.med or 0)
+            for other in left
+        )
+    ]
+    return keep_least(left, lambda word: not word.external)
+
+
+def best(nlri: bytes, words: Iterable[Word]) -> Word | None:
+    """Return the best word on a prefix."""
+    left = equal_to_the_best(nlri, words)
+    left = keep_least(
+        left,
+        lambda word: (
+            (not word.external and word.attributes.originator_id)
+            or (identifier(word.name) if word.name else OURS)
+        ),
+    )
+    left = keep_least(left, lambda word: len(word.attributes.cluster_list))
+    left = keep_least(left, lambda word: word.name)
+    left = keep_least(left, lambda word: word.path_id)
+    assert len(left) <= 1
+    return left[0] if left else None
+
+
+def told(word: Word, name: str, *, draining: bool) -> Attributes | None:
+    """Return what `name` hears where `word` is best; None: nothing."""
+    said, (asn, client) = word.attributes, PEERS[name]
+    if word.name == name or NO_ADVERTISE in said.communities:
+        return None
+    shut = tuple(sorted({*said.communities, GRACEFUL_SHUTDOWN})) if draining else said.communities
+    if asn != US:
+        if NO_EXPORT in said.communities:
+            return None
+        front = said.as_path[0].asns if said.as_path and said.as_path[0].type == AS_SEQUENCE else ()
+        path = (Segment(AS_SEQUENCE, (US, *front)), *said.as_path[1 if front else 0 :])
+        return attrs.evolve(
+            said,
+            as_path=path,
+            next_hop=OURS,
+            local_pref=None,
+            med=None if word.name else said.med,
+            originator_id=None,
+            cluster_list=(),
+            communities=shut,
+        )
+    heard = attrs.evolve(said, local_pref=0 if draining else preference(word), communities=shut)
+    if not word.name:
+        return attrs.evolve(heard, next_hop=OURS)
+    if word.external:
+        return heard
+    if not client and not PEERS[word.name][1]:
+        return None
+    return attrs.evolve(
+        heard,
+        originator_id=said.originator_id or identifier(word.name),
+        cluster_list=(IPv4Address("9.9.9.9"), *said.cluster_list),
+    )
+
+
+class World:
+    """A table with its exports, and the model beside it, which does everything the slow way."""
+
+    def __init__(self) -> None:
+        self.table = Table(Judge(ourselves=Ourselves(LOCAL, [OURS])), step=2)
+        self.exports = Exports(self.table, batch=2)
+        self.sources = {
+            name: Source(
+                address=address(name), asn=asn, identifier=identifier(name), external=asn != US, client=client
+            )
+            for name, (asn, client) in PEERS.items()
+        }
+        self.members: dict[str, Member] = {}
+        self.knows: dict[str, dict[bytes, Attributes]] = {}
+        self.ends: dict[str, int] = {}
+        self.words: dict[tuple[bytes, str, int], Word] = {}
+        self.stale: set[tuple[bytes, str, int]] = set()
+        self.draining = False
+
+    def negotiated(self, name: str, *, forwarding: bool) -> Negotiated:
+        return Negotiated(
+            local_asn=US,
+            peer_asn=PEERS[name][0],
+            peer_id=identifier(name),
+            families=(IPV4,),
+            forwarding=(IPV4,) if forwarding else (),
+            enhanced_refresh=name in "ax",
+        )
+
+    def join(self, name: str, forwarding: bool) -> None:
+        if name in self.members:
+            return
+        negotiated = self.negotiated(name, forwarding=forwarding)
+        terms = Terms.of(negotiated, addresses=(OURS,), policy=EVERYTHING, client=PEERS[name][1])
+        self.members[name] = Member(source=self.sources[name], negotiated=negotiated, terms=terms)
+        self.knows[name], self.ends[name] = {}, 0
+        self.table.join(self.sources[name], negotiated)
+        self.exports.join(self.members[name])
+        if not forwarding:
+            self.forget_stale(name)
+
+    def leave(self, name: str, keep: bool) -> None:
+        if name not in self.members:
+            return
+        self.exports.leave(self.members.pop(name))
+        self.table.leave(self.sources[name], [IPV4] if keep else [])
+        self.forget_stale(name)
+        self.stale |= {key for key in self.words if key[1] == name}
+        if not keep:
+            self.forget_stale(name)
+
+    def forget_stale(self, name: str) -> None:
+        for key in [key for key in self.stale if key[1] == name]:
+            self.stale.remove(key)
+            del self.words[key]
+
+    def announce(self, name: str, nlris: list[bytes], spec: Spec, path_id: int) -> None:
+        if name not in self.members:
+            return
+        attributes = spec.said_by(name)
+        announcement = update.Announcement(IPV4, attributes, nlris, [path_id] * len(nlris) if path_id else None)
+        self.table.learn(self.sources[name], update.Reading((announcement,)))
+        for nlri in nlris:
+            self.words[nlri, name, path_id] = Word(name, path_id, attributes)
+            self.stale.discard((nlri, name, path_id))
+
+    def withdraw(self, name: str, nlris: list[bytes], path_id: int) -> None:
+        if name not in self.members:
+            return
+        gone = update.Withdrawal(IPV4, nlris, [path_id] * len(nlris) if path_id else None)
+        self.table.learn(self.sources[name], update.Reading(withdrawn=(gone,)))
+        for nlri in nlris:
+            self.words.pop((nlri, name, path_id), None)
+            self.stale.discard((nlri, name, path_id))
+
+    def refresh(self, name: str) -> None:
+        if name in self.members:
+            self.exports.refresh(self.members[name], IPV4)
+
+    def begin_refresh(self, name: str) -> None:
+        if name in self.members:
+            self.table.begin_refresh(self.sources[name], IPV4)
+            self.stale |= {key for key in self.words if key[1] == name}
+
+    def end_of_rib(self, name: str) -> None:
+        self.table.end_of_rib(self.sources[name], IPV4)
+        self.forget_stale(name)
+
+    def originate(self, nlri: bytes, there: bool) -> None:
+        attributes = Attributes(origin=IGP, med=5) if there else None
+        self.table.originate(IPV4, nlri, attributes)
+        self.words.pop((nlri, "", 0), None)
+        if attributes:
+            self.words[nlri, "", 0] = Word("", 0, attributes)
+
+    def drain(self) -> None:
+        self.draining = True
+        self.exports.drain()
+
+    def work(self) -> None:
+        self.table.work()
+
+    def produce(self, most: int, blocked: set[str]) -> None:
+        late = [self.members.get(name) for name in blocked]
+        for message, members in self.exports.produce(lambda member: member not in late):
+            for member in members:
+                self.hear(member, message)
+            most -= 1
+            if not most:
+                return
+
+    def hear(self, member: Member, octets: bytes) -> None:
+        """Let a peer read a message, as another speaker would."""
+        [name] = [name for name, source in self.sources.items() if source is member.source]
+        assert self.members.get(name) is member, "told to a session that is over"
+        framer = Framer(4096)
+        framer.feed(octets)
+        for type, body in framer:
+            if type == UPDATE:
+                theirs = attrs.evolve(
+                    member.negotiated, local_asn=PEERS[name][0], peer_asn=US, peer_id=LOCAL.router_id
+                )
+                reading = update.Reader(theirs).read(body)
+                assert not reading.faults
+                self.ends[name] += reading.end_of_rib is not None
+                for withdrawal in reading.withdrawn:
+                    for nlri in withdrawal.nlri:
+                        del self.knows[name][nlri]  # what was not told is not withdrawn
+                for announcement in reading.announced:
+                    self.knows[name] |= dict.fromkeys(announcement.nlri, announcement.attributes)
+
+    def settle(self) -> None:
+        while self.table.work():
+            pass
+        self.produce(10**6, set())
+
+    def check(self) -> None:
+        """Compare everything that the table says, and everything that the peers know."""
+        for nlri in NLRIS:
+            words = [word for (prefix, _, _), word in self.words.items() if prefix == nlri]
+            entry = self.table.entry(IPV4, nlri)
+            expected = {(self.source(word), word.path_id) for word in words}
+            assert {(path.source, path.path_id) for path in entry} == expected
+            choice = best(nlri, words)
+            path = self.table.best(IPV4, nlri)
+            assert (choice and (self.source(choice), choice.path_id)) == (path and (path.source, path.path_id))
+            side_by_side = self.table.multipath(IPV4, nlri, 9)
+            left = equal_to_the_best(nlri, words)
+            assert {path.attributes.next_hop for path in side_by_side} == {
+                word.attributes.next_hop for word in left
+            }
+            assert side_by_side[:1] == ((path,) if path else ())
+            ranked = self.table.explain(IPV4, nlri)
+            assert [each.path for each in ranked] == list(entry)
+            assert [each.path for each in ranked if each.rule == BEST] == ([path] if path else [])
+            for name, knows in self.knows.items():
+                if name in self.members:
+                    heard = choice and told(choice, name, draining=self.draining)
+                    assert knows.get(nlri) == heard, f"{name} of {nlri!r}"
+        for name, member in self.members.items():
+            assert self.ends[name] == 1
+            assert dict(self.exports.told(member, IPV4)) == self.knows[name]
+            held = sum(key[1] == name and key not in self.stale for key in self.words)
+            assert self.sources[name].held[IPV4] == held
+
+    def source(self, word: Word) -> Source:
+        return self.sources[word.name] if word.name else self.table.own
+
+
+@given(operations)
+def test_after_any_history_everybody_knows_what_the_slow_model_says(history: list[tuple[Any, ...]]) -> None:
+    """Joins, restarts, refreshes, loops, slow readers: what is chosen and told depends on the outcome alone."""
+    world = World()
+    for name in PEERS:
+        world.join(name, False)
+    for name, *arguments in history:
+        getattr(world, name)(*arguments)
+    world.settle()
+    world.check()
+    assert len(world.exports._streams) <= 3, "who has been told everything is of one stream again"
