@@ -8,3 +8,7 @@
 
 Everything but `speaker` and `store` is pure: no socket, no thread, no clock.
 """
+
+from .store import BgpStore
+
+__all__ = ["BgpStore"]

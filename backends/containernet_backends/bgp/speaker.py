@@ -34,6 +34,7 @@ from containernet.model import Address
 
 from . import effects, sockets
 from .arrival import Judge
+from .attributes import Attributes
 from .effects import Effect
 from .export import Exports, Member
 from .families import FAMILIES, Family
@@ -129,6 +130,12 @@ class Speaker:
             self._thread = threading.Thread(target=self._run, name="containernet-bgp", daemon=True)
             self._thread.start()
 
+    def originate(self, family: Family, nlri: bytes, attributes: Attributes | None) -> None:
+        """Announce a route of our own, or withdraw it (None); the caller holds `lock`."""
+        self.table.originate(family, nlri, attributes)
+        self.changed.notify_all()
+        self.wake()
+
     def wake(self) -> None:
         """Have the loop look at what has changed."""
         os.eventfd_write(self._waker, 1)
@@ -146,6 +153,7 @@ class Speaker:
             self._closing = True
             thread = self._thread
             if thread is not None:
+                self._stop_listening()
                 now = time.monotonic()
                 for remote in self.remotes.values():
                     self._carry_out(remote, remote.session.stop(reason, hard=hard, now=now), now)
@@ -205,8 +213,6 @@ class Speaker:
                 pipe.close()
         for pipe in self._goodbyes:
             pipe.close()
-        for listener in self._listeners:
-            listener.close()
         self._selector.close()
         os.close(self._waker)
 
@@ -225,6 +231,12 @@ class Speaker:
                     listener.close()
                 self._listeners.clear()
                 raise StoreUnavailable(f"BGP cannot listen on {where}: {_advice(error)}") from error
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            self._selector.unregister(listener)
+            listener.close()
+        self._listeners.clear()
 
     def _some_identifier(self) -> IPv4Address:
         """Return a BGP Identifier: the address that we reach a peer from, or a number made from it."""
@@ -284,6 +296,7 @@ class Speaker:
             sock.close()
             return
         remote.local_address = local
+        self.own_addresses.add(local)
         pipe = self._pipe(remote, sock)
         now = time.monotonic()
         self._carry_out(remote, remote.session.accepted(pipe.id, now=now), now)
@@ -346,6 +359,7 @@ class Speaker:
         self._selector.modify(pipe.sock, READ, self._selector.get_key(pipe.sock).data)
         with contextlib.suppress(OSError):
             remote.local_address, _ = sockets.ends(pipe.sock)
+            self.own_addresses.add(remote.local_address)
         self._carry_out(remote, remote.session.connected(pipe.id, now=now), now)
 
     def _failed(self, remote: Remote, why: str, now: float) -> None:

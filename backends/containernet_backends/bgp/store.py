@@ -1,0 +1,261 @@
+"""The RouteStore above the speaker: what this node announces, and what the table holds, as routes.
+
+**When the first Snapshot comes.** A speaker that has just started knows nothing, and its peers tell it one
+after the other. A Snapshot says that what is not in it is gone, so it waits until every peer has told
+everything or could not be reached, at most `start_wait` seconds after the first session came up; peers out of
+a range get as long from the start (RFC 4724 s4.1 calls it the Selection_Deferral_Timer).
+
+**When nobody is there.** A peer whose session ends takes its routes along, after graceful restart's time. But
+when the last session ends, it is us who are cut off: then nothing is told as withdrawn, the subscription ends
+with StoreUnavailable, and the next one begins with a Snapshot as above, once somebody is there again.
+
+**What is announced** holds as long as the store is open. When it closes, peers keep our routes for
+`restart_time` if they know graceful restart; so a daemon that restarts, or is killed, loses no packet. What
+was withdrawn before is gone at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from containernet.contracts import Options
+from containernet.errors import ConfigError, StoreUnavailable
+from containernet.events import Announced, Event, Snapshot, Withdrawn
+from containernet.model import NetworkConfig, Prefix, Route
+from containernet.options import build
+
+from . import communities, encapsulation, nlri
+from .attributes import IGP, Attributes
+from .decision import multipath
+from .families import FAMILIES, IPV4, IPV6, Family
+from .options import BgpOptions
+from .paths import Entry, Path
+from .prefixes import Match, Range, matching
+from .remote import Remote
+from .rib import Watch
+from .speaker import Speaker
+
+BATCH = 256  # prefixes that a subscription looks at with one lock
+
+
+class BgpStore:
+    """A route store that is a BGP speaker. It opens no socket before the first call that needs one."""
+
+    def __init__(self, options: BgpOptions) -> None:
+        self.options = options
+        self.speaker = Speaker(options)
+        self._own: dict[Prefix, Route] = {}
+        self._within: dict[Family, Match] = {}
+        self._subscriptions: list[BgpSubscription] = []
+        self._communities = tuple(map(communities.parse, options.communities))
+        self._closed = False
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Build it from [store.bgp]."""
+        return cls(build(BgpOptions, options, table="store.bgp"))
+
+    def announce(self, route: Route) -> None:
+        """Tell all peers that the policies let know."""
+        self._start()
+        with self.speaker.lock:
+            self._own[route.prefix] = route
+            self.speaker.originate(_family(route.prefix), nlri.encode(route.prefix), self._attributes(route))
+
+    def withdraw(self, route: Route) -> None:
+        """Take back what was announced through this store."""
+        self._start()
+        with self.speaker.lock:
+            if self._own.pop(route.prefix, None) is not None:
+                self.speaker.originate(_family(route.prefix), nlri.encode(route.prefix), None)
+
+    def subscribe(self) -> BgpSubscription:
+        """Begin to listen to what the table would use."""
+        self._start()
+        subscription = BgpSubscription(self)
+        with self.speaker.lock:
+            self._subscriptions.append(subscription)
+        return subscription
+
+    def confine(self, network: NetworkConfig) -> None:
+        """Tell only of prefixes within the pools."""
+        with self.speaker.lock:
+            for family in FAMILIES:
+                ranges = [
+                    Range(pool.prefix, pool.prefix.prefixlen, pool.prefix.max_prefixlen)
+                    for pool in network.pools
+                    if pool.version == family.version
+                ]
+                self._within[family] = matching(ranges, family.version)
+
+    def close(self) -> None:
+        """End every subscription and every session."""
+        with self.speaker.lock:
+            self._closed = True
+            for subscription in tuple(self._subscriptions):
+                subscription.close()
+        # Without a route of ours there is nothing that a peer should keep for us.
+        self.speaker.close(hard=not self._own or not self.options.restart_time)
+
+    def route(self, prefix: Prefix, path: Path) -> Route:
+        """Return a path as a route. Our own is what was announced, word by word."""
+        if path.source.address is None:
+            return self._own[prefix]
+        tunnel, endpoint = encapsulation.decode(path.attributes.encapsulations)
+        next_hop = endpoint or path.attributes.next_hop
+        assert next_hop is not None  # such paths are never chosen
+        return Route(prefix=prefix, node="", next_hop=next_hop, tunnel=tunnel)
+
+    def tells(self, family: Family, raw: bytes) -> bool:
+        """Return whether a prefix lies within what it is confined to."""
+        within = self._within.get(family)
+        return within is None or bool(within(raw))
+
+    def away(self) -> str:
+        """Return why nothing can be heard, by peer; empty: something can, or nobody is to be heard."""
+        remotes = self.speaker.remotes.values()
+        if self.speaker.established or not self.options.peers:
+            return ""
+        reasons = [f"{remote.address}: {_why(remote)}" for remote in remotes if not remote.peer.dynamic]
+        return f"no BGP session is up: {'; '.join(reasons[:3]) or 'nobody has called'}" + (
+            f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        )
+
+    def heard_all_at(self) -> float | None:
+        """Return the monotonic time at which everything is, or was, heard; None: nobody is there to hear."""
+        speaker, wait = self.speaker, self.options.start_wait
+        if not self.options.peers:
+            return speaker.started_at
+        if speaker.up_since is None:
+            return None
+        remotes = [remote for remote in speaker.remotes.values() if not remote.peer.dynamic]
+        if all(remote.has_told_all or (remote.tried and not remote.established) for remote in remotes):
+            callers = any(peer.range for peer in self.options.peers)
+            return max(speaker.started_at + wait, speaker.up_since) if callers else speaker.up_since
+        return speaker.up_since + wait
+
+    def forget(self, subscription: BgpSubscription) -> None:
+        """Note that a subscription has ended."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def _start(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("this BGP speaker was closed")
+        self.speaker.start()
+
+    def _attributes(self, route: Route) -> Attributes:
+        return Attributes(
+            origin=IGP,
+            next_hop=route.next_hop,
+            local_pref=self.options.preference,
+            communities=tuple(sorted(each for each in self._communities if isinstance(each, int))),
+            extended=tuple(sorted(each for each in self._communities if isinstance(each, bytes))),
+            large=tuple(sorted(each for each in self._communities if isinstance(each, tuple))),
+            encapsulations=encapsulation.encode(route.tunnel, route.next_hop),
+        )
+
+
+class BgpSubscription:
+    """One reader of the table: what it would use now, against what was told."""
+
+    def __init__(self, store: BgpStore) -> None:
+        self._store = store
+        self._speaker = store.speaker
+        self._watches: tuple[Watch, ...] = ()
+        self._told: dict[Prefix, Route] | None = None
+        self._events: Iterator[Event] = iter(())
+        self._begun = time.monotonic()
+        self._closed = False
+
+    def next_event(self, timeout: float) -> Event | None:
+        """Wait for what changes."""
+        deadline = time.monotonic() + timeout
+        with self._speaker.changed:
+            while not self._closed:
+                now = time.monotonic()
+                event = self._snapshot(now) if self._told is None else self._change()
+                if event is not None or now >= deadline:
+                    return event
+                self._speaker.changed.wait(min(deadline, self._next_look(now)) - now)
+            return None
+
+    def close(self) -> None:
+        """End it; whoever waits is woken."""
+        with self._speaker.changed:
+            self._closed = True
+            for watch in self._watches:
+                self._speaker.table.unwatch(watch)
+            self._watches = ()
+            self._store.forget(self)
+            self._speaker.changed.notify_all()
+
+    def _next_look(self, now: float) -> float:
+        """Return when time alone may change something."""
+        if self._told is not None:
+            return now + 3600.0
+        heard = self._store.heard_all_at()
+        return max(heard if heard is not None else self._begun + self._store.options.start_wait, now + 0.001)
+
+    def _snapshot(self, now: float) -> Event | None:
+        heard = self._store.heard_all_at()
+        if heard is None and now >= self._begun + self._store.options.start_wait:
+            raise StoreUnavailable(self._store.away())
+        if heard is None or heard > now:
+            return None
+        table = self._speaker.table
+        self._watches = tuple(table.watch(family) for family in FAMILIES)
+        self._told = {}
+        for watch in self._watches:
+            nlris, _ = watch.take(len(watch.pending))
+            for _prefix, route in self._looked_at(watch.family, nlris):
+                if route is not None:
+                    self._told[route.prefix] = route
+        return Snapshot(routes=self._told.values())
+
+    def _change(self) -> Event | None:
+        if away := self._store.away():
+            raise StoreUnavailable(away)  # what would be withdrawn now is only what we cannot hear of
+        event = next(self._events, None)
+        while event is None and any(watch.pending for watch in self._watches):
+            self._events = iter(self._changes())
+            event = next(self._events, None)
+        return event
+
+    def _changes(self) -> list[Event]:
+        assert self._told is not None
+        events: list[Event] = []
+        for watch in self._watches:
+            nlris, _ = watch.take(BATCH)
+            for prefix, route in self._looked_at(watch.family, nlris):
+                if route == self._told.get(prefix):
+                    continue
+                if route is None:
+                    del self._told[prefix]
+                    events.append(Withdrawn(prefix=prefix))
+                else:
+                    self._told[prefix] = route
+                    events.append(Announced(route=route))
+        return events
+
+    def _looked_at(self, family: Family, nlris: Sequence[bytes]) -> Iterator[tuple[Prefix, Route | None]]:
+        """Yield prefixes that are told of, each with its route now."""
+        routes = self._speaker.table.routes[family]
+        for raw in nlris:
+            if self._store.tells(family, raw):
+                prefix = nlri.decode(family, raw)
+                yield prefix, self._route(prefix, routes.get(raw))
+
+    def _route(self, prefix: Prefix, entry: Entry | None) -> Route | None:
+        paths = multipath(entry, self._store.options.multipath) if entry else ()
+        return [self._store.route(prefix, path) for path in paths][0] if paths else None
+
+
+def _family(prefix: Prefix) -> Family:
+    return IPV4 if prefix.version == 4 else IPV6
+
+
+def _why(remote: Remote) -> str:
+    return remote.reason or f"not yet ({remote.session.state})"
