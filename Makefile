@@ -20,7 +20,7 @@ PURE := tests/unit tests/properties tests/conformance
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup lint fast kernel uml guests clean python packages
+.PHONY: help demo test setup lint fast fuzz kernel uml guests clean python packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -47,6 +47,11 @@ lint: $(VENV)/.ready-to-test ## ruff and mypy --strict
 
 fast: $(VENV)/.ready-to-test ## the tests that need no kernel, few examples each
 	HYPOTHESIS_PROFILE=fast $(RUN) pytest -q $(PURE)
+
+fuzz: $(VENV)/.ready-to-test ## a hostile BGP peer, for SECONDS (60)
+	$(RUN) tests.fuzz_bgp $(SECONDS)
+
+SECONDS ?= 60
 
 kernel: setup ## the tests against this machine's kernel, in namespaces of their own
 	scripts/in-namespaces $(RUN) pytest -m kernel

@@ -1,0 +1,282 @@
+"""BGP on the wire: what is encoded is read back, however it is cut; what is fast agrees with what is slow."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address
+
+import attrs
+import pytest
+from hypothesis import given, strategies as st
+
+from containernet.model import Scalar, Tunnel
+from containernet_backends.bgp import communities, encapsulation, nlri, update, wire_attributes as wire
+from containernet_backends.bgp.attributes import Attributes
+from containernet_backends.bgp.capabilities import Capabilities, Restart
+from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
+from containernet_backends.bgp.message import (
+    EXTENDED_MAXIMUM,
+    HEADER,
+    Capability,
+    Framer,
+    Notification,
+    Open,
+    RouteRefresh,
+    frame,
+    update_fields,
+)
+from containernet_backends.bgp.notification import Violation
+from containernet_backends.bgp.peering import Negotiated
+from tests import bgp_values as values
+
+ANY_FAMILY = st.builds(Family, st.integers(0, 65535), st.integers(0, 255))
+CAPABILITIES = st.lists(st.builds(Capability, st.integers(0, 255), st.binary(max_size=60)), max_size=12)
+OPENS = st.builds(
+    Open,
+    asn=st.integers(0, 65535),
+    hold_time=st.integers(0, 65535),
+    router_id=st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
+    capabilities=CAPABILITIES.map(tuple),
+)
+NOTIFICATIONS = st.builds(Notification, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=80))
+REFRESHES = st.builds(RouteRefresh, ANY_FAMILY, st.integers(0, 255))
+MESSAGES = st.one_of(
+    OPENS.map(Open.encode),
+    NOTIFICATIONS.map(Notification.encode),
+    REFRESHES.map(RouteRefresh.encode),
+    st.binary(min_size=4, max_size=9000).map(lambda body: frame(2, body)),
+    st.just(frame(4, b"")),
+)
+
+
+def body(message: bytes) -> bytes:
+    """Return the body of the one message."""
+    framer = Framer(EXTENDED_MAXIMUM)
+    framer.feed(message)
+    ((_, found),) = framer
+    return found
+
+
+@given(OPENS)
+def test_an_open_is_read_back(message: Open) -> None:
+    """Whatever an OPEN says, and if it takes RFC 9072."""
+    assert Open.decode(body(message.encode())) == message
+
+
+@given(NOTIFICATIONS)
+def test_a_notification_is_read_back(message: Notification) -> None:
+    """Inside a hard reset as well; and whatever it holds can be printed."""
+    assert Notification.decode(body(message.encode())) == message
+    assert message.hard().cause == message
+    assert str(message).isprintable()
+
+
+@given(st.text("ab é\N{SNOWMAN}\N{PILE OF POO}\n\0\ud800", max_size=300))
+def test_a_shutdown_text_arrives_as_far_as_it_fits(text: str) -> None:
+    """RFC 9003: 255 octets of UTF-8, cut between characters."""
+    arrived = Notification.decode(body(Notification.cease(2, text).encode())).text
+    assert len(arrived.encode()) <= 3 * 255
+    if text.isprintable() and len(text.encode(errors="replace")) <= 255:
+        assert arrived == text
+
+
+@given(REFRESHES)
+def test_a_refresh_is_read_back(message: RouteRefresh) -> None:
+    """Of any family, known or not."""
+    assert RouteRefresh.decode(body(message.encode())) == message
+
+
+@given(st.lists(MESSAGES, max_size=6), st.data())
+def test_every_split_of_a_stream_gives_the_same_messages(messages: list[bytes], data: st.DataObject) -> None:
+    """TCP keeps octets in order, and nothing else."""
+    stream = b"".join(messages)
+    framer, found = Framer(EXTENDED_MAXIMUM), []
+    at = 0
+    while at < len(stream):
+        size = data.draw(st.one_of(st.integers(1, 40), st.integers(1, 5000)))
+        framer.feed(stream[at : at + size])
+        found += list(framer) if data.draw(st.booleans()) else []
+        at += size
+    found += list(framer)
+    assert [frame(kind, rest) for kind, rest in found] == messages
+
+
+@given(
+    st.builds(
+        Capabilities,
+        families=st.lists(ANY_FAMILY, unique=True, max_size=4).map(tuple),
+        route_refresh=st.booleans(),
+        enhanced_refresh=st.booleans(),
+        extended_message=st.booleans(),
+        extended_next_hop=st.lists(
+            st.tuples(st.builds(Family, st.integers(0, 65535), st.integers(0, 65535)), st.integers(0, 65535)),
+            unique=True,
+            max_size=3,
+        ).map(tuple),
+        as4=st.none() | values.WORDS,
+        paths=st.dictionaries(ANY_FAMILY, st.integers(1, 3), max_size=3).map(
+            lambda modes: tuple(modes.items())
+        ),
+        restart=st.none()
+        | st.builds(
+            Restart,
+            seconds=st.integers(0, 4095),
+            restarted=st.booleans(),
+            notification=st.booleans(),
+            families=st.lists(st.tuples(ANY_FAMILY, st.booleans()), max_size=3).map(tuple),
+        ),
+        hostname=st.text("abcäö-1", max_size=20),
+        domain=st.text("abc.1", max_size=20),
+        unknown=st.lists(
+            st.builds(Capability, st.sampled_from([3, 9, 71, 128, 255]), st.binary(max_size=9)),
+            unique=True,
+            max_size=3,
+        ).map(tuple),
+    )
+)
+def test_capabilities_are_read_back(offered: Capabilities) -> None:
+    """All that we have words for, and some that we have not."""
+    assert Capabilities.decode(offered.encode()) == offered
+    assert Capabilities.decode([*offered.encode(), *offered.encode()]) == offered, "RFC 5492 s4: no harm in two"
+
+
+@given(st.data(), values.FAMILY)
+def test_a_prefix_is_read_back(data: st.DataObject, family: Family) -> None:
+    """Of every length."""
+    prefix = data.draw(values.prefixes(family))
+    assert nlri.decode(family, nlri.encode(prefix)) == prefix
+
+
+def slow_split(field: bytes, bits: int) -> list[bytes]:
+    """Return the prefixes of a field, read octet by octet as RFC 4271 s4.3 words it."""
+    found, rest = [], list(field)
+    while rest:
+        length = rest.pop(0)
+        octets = [rest.pop(0) for _ in range(-(-length // 8))]
+        if length > bits:
+            raise IndexError
+        number = int.from_bytes(octets, "big") >> (-length % 8) << (-length % 8)
+        found.append(bytes([length]) + number.to_bytes(len(octets), "big"))
+    return found
+
+
+FIELDS = st.one_of(
+    st.binary(max_size=60),
+    st.lists(
+        st.integers(0, 34).flatmap(lambda n: st.binary(min_size=5, max_size=5).map(lambda b: bytes([n]) + b))
+    ).map(lambda rows: b"".join(row[: 1 + (row[0] + 7) // 8] for row in rows)),
+)
+
+
+@given(FIELDS, values.FAMILY)
+def test_a_field_is_split_as_one_would_by_hand(field: bytes, family: Family) -> None:
+    """The one expression agrees with a loop, about errors too."""
+    try:
+        expected = slow_split(field, 32 if family == IPV4 else 128)
+    except IndexError:
+        with pytest.raises(Violation):
+            nlri.split(field, family)
+    else:
+        assert nlri.split(field, family) == expected
+        paths = [path * 77 % 2**32 for path in range(len(expected))]
+        assert nlri.split_paths(nlri.join_paths(paths, expected), family) == (paths, expected)
+
+
+@given(st.data(), values.FAMILY, values.terms(external=False, as4=True))
+def test_a_table_is_read_back_from_full_messages(data: st.DataObject, family: Family, on: Negotiated) -> None:
+    """What is packed is read, in order, and nothing is longer than the peer can take."""
+    said = data.draw(values.attributes(family))
+    prefixes = [nlri.encode(each) for each in data.draw(st.lists(values.prefixes(family), max_size=5))] * 300
+    on = attrs.evolve(on, receives_paths=())
+    reader = update.Reader(on)
+    heard = []
+    for message in update.pack(family, said, prefixes, on):
+        assert len(message) <= (EXTENDED_MAXIMUM if on.extended_messages else 4096)
+        reading = reader.read(message[HEADER:])
+        (one,) = reading.announced
+        assert not reading.withdrawn
+        assert not reading.faults
+        assert (one.family, one.attributes, one.path_ids) == (family, said, None)
+        assert reader.read(message[HEADER:]).announced[0].attributes is one.attributes
+        heard += one.nlri
+    assert heard == prefixes
+
+    gone = [update.Reader(on).read(each[HEADER:]) for each in update.pack_withdrawals(family, prefixes, on)]
+    assert [raw for reading in gone for each in reading.withdrawn for raw in each.nlri] == prefixes
+    assert reader.read(update.end_of_rib(family)[HEADER:]) == update.Reading(end_of_rib=family)
+
+
+@given(values.attributes(IPV6), st.lists(values.prefixes(IPV4), min_size=1, max_size=9))
+def test_ipv4_goes_over_ipv6_next_hops_where_both_said_so(said: Attributes, prefixes: list[object]) -> None:
+    """RFC 8950; and where they did not, the routes are withdrawn."""
+    raw = [nlri.encode(each) for each in prefixes]  # type: ignore[arg-type]
+    on = Negotiated(
+        local_asn=1, peer_asn=1, peer_id=IPv4Address(1), extended_next_hop=(IPV4,), extended_messages=True
+    )
+    (message,) = update.pack(IPV4, said, raw, on)
+    (one,) = update.Reader(on).read(message[HEADER:]).announced
+    assert (one.family, one.attributes, one.nlri) == (IPV4, said, raw)
+
+    without = attrs.evolve(on, extended_next_hop=())
+    (message,) = update.pack(IPV4, said, raw, without)
+    (gone,) = update.Reader(on).read(message[HEADER:]).withdrawn
+    assert gone.nlri == raw, "what it cannot be told must not be left standing"
+
+
+@given(values.PATHS, st.none() | st.tuples(values.ASNS, values.IDENTIFIERS))
+def test_an_old_speaker_between_two_new_ones_loses_nothing(
+    path: tuple[object, ...], aggregator: tuple[int, IPv4Address] | None
+) -> None:
+    """RFC 6793 s4.2: what a speaker with 2-octet AS numbers passes on is put together again."""
+    said = Attributes(as_path=path, aggregator=aggregator, next_hop=IPv4Address("192.0.2.1"))  # type: ignore[arg-type]
+    on = Negotiated(local_asn=65000, peer_asn=65000, peer_id=IPv4Address(1), as4=False)
+    pieces, _ = wire.cut(wire.encode(said, on, family=IPV4))
+    heard = wire.understand(pieces, on).attributes
+    assert [asn for each in heard.as_path for asn in each.asns] == [
+        asn for each in said.as_path for asn in each.asns
+    ]
+    assert heard.aggregator == said.aggregator
+    assert wire.path_length(heard.as_path) == wire.path_length(said.as_path)
+
+
+@given(st.data(), values.FAMILY, st.booleans())
+def test_what_is_remembered_changes_nothing(data: st.DataObject, family: Family, external: bool) -> None:
+    """A reader that has read much says what a new one says."""
+    on = Negotiated(local_asn=1, peer_asn=1 + external, peer_id=IPv4Address(1), families=FAMILIES)
+    said = data.draw(st.lists(values.attributes(family), min_size=1, max_size=3))
+    bodies = []
+    for each in said:
+        raw = [nlri.encode(prefix) for prefix in data.draw(st.lists(values.prefixes(family), max_size=3))]
+        bodies += [message[HEADER:] for message in update.pack(family, each, raw, on)]
+    reader = update.Reader(on)
+    for one in data.draw(st.lists(st.sampled_from(bodies), max_size=12)) if bodies else []:
+        assert reader.read(one) == update.Reader(on).read(one)
+
+
+@given(st.one_of(values.WORDS, st.binary(min_size=8, max_size=8), st.tuples(*[values.WORDS] * 3)))
+def test_a_community_in_words_is_read_back(community: communities.Community) -> None:
+    """Of all three kinds."""
+    assert communities.parse(communities.show(community)) == community
+
+
+@given(
+    st.integers(0, 2**24 - 1), st.binary(min_size=6, max_size=6), st.none() | st.integers(1, 65535), st.data()
+)
+def test_a_tunnel_is_read_back(vni: int, mac: bytes, port: int | None, data: st.DataObject) -> None:
+    """RFC 9012: VNI, MAC and port of vxlan; the type of ipip; the endpoint of both."""
+    words: dict[str, Scalar] = {"VNI": vni, "VtepMAC": mac.hex(":")}
+    tunnel = Tunnel(type="vxlan", data=words | ({"Port": port} if port else {}))
+    endpoint = data.draw(st.none() | values.HOSTS4 | values.HOSTS6)
+    for each in (tunnel, Tunnel(type="ipip")):
+        assert encapsulation.decode(encapsulation.encode(each, endpoint)) == (each, endpoint)
+
+
+@given(st.binary(max_size=40))
+def test_an_update_is_cut_where_its_lengths_say(rest: bytes) -> None:
+    """Nothing is lost and nothing is read twice."""
+    try:
+        withdrawn, attributes, prefixes = update_fields(rest.ljust(4, b"\0"))
+    except Violation:
+        return
+    lengths = struct.pack(">H", len(withdrawn)), struct.pack(">H", len(attributes))
+    assert lengths[0] + withdrawn + lengths[1] + attributes + prefixes == rest.ljust(4, b"\0")
