@@ -36,9 +36,13 @@ _STATIC = c.NUD_PERMANENT | c.NUD_NOARP
 
 
 class Occupants:
-    """Who is in the way, read once for each table in which something is; for the length of one batch."""
+    """Who is in the way, read once for each table in which something is; for the length of one batch.
+
+    `links` are those that the others' items are on.
+    """
 
     def __init__(self, socket: NetlinkSocket) -> None:
+        self.links: set[str] = set()
         self._socket = socket
         self._links: dict[int, LinkRecord] = read_links(socket)
         self._names = {index: record.name for index, record in self._links.items()}
@@ -57,6 +61,7 @@ class Occupants:
             # Linux up to 6.1 at least does not change the number of an IPv4 address that stands.
             return (Delete(item), Create(item))
         if found is not None:
+            self.links.add(found.item.link)
             owner = protocol_name(found.protocol)
             reason = f"{found.item} exists already, proto {owner}: remove it or {_way_out(item)}"
             raise Refused(errno.EEXIST, reason)

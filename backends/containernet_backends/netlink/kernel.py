@@ -62,6 +62,7 @@ class NetlinkKernel:
         self._closed = False
         self._encoder = Encoder()
         self._sysctls: dict[str, Sysctl] = {}
+        self._beside: set[str] = set()  # the links of what was in the way
         self._view = View(address_protocol=keeps_address_protocol(platform.release()))
 
     @classmethod
@@ -95,9 +96,11 @@ class NetlinkKernel:
         with self._lock:
             socket = self._open()
             self._view.expect(operations)
+            self._beside.clear()
             for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
                 run = list(group)
                 failures += self._batch(socket, run) if batched else self._each(socket, run)
+            self._view.refused(failures, beside=self._beside)
         # A sysctl is a file: root without the capability may write it, and may still program nothing.
         tried = sum(not isinstance(operation.item, Sysctl) for operation in operations)
         forbidden = sum(
@@ -226,6 +229,7 @@ class NetlinkKernel:
                 instead += [(at, other) for other in occupants.instead(operation)]
             except Refused as objection:
                 failures[at] = _failure(operation, objection)
+        self._beside |= occupants.links if occupants else set()
         if any(isinstance(other, Delete) for _, other in instead):
             self._view.doubt()
         for nth, refused in self._send(socket, [other for _, other in instead]).items():

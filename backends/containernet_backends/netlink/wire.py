@@ -30,6 +30,7 @@ from containernet.items import (
     IpEncap,
     IpTunnel,
     KernelRoute,
+    Key,
     Link,
     LinkType,
     Neighbour,
@@ -259,6 +260,25 @@ def route_protocol(body: bytes) -> int:
     return body[5] if len(body) > 5 else 0
 
 
+def route_key(body: bytes) -> Key:
+    """Return the key of a route of any kind, such as `blackhole`: one of them stands in the way of another."""
+    if len(body) < _RTMSG.size:
+        raise Malformed(f"route of {len(body)} octets: expected at least {_RTMSG.size}")
+    family, length, _, _, table, *_ = _RTMSG.unpack_from(body)
+    destination, table, metric = _identity(family, length, table, attributes(body, _RTMSG.size))
+    return KernelRoute(destination=destination, link="", table=table, metric=metric).key
+
+
+def _identity(family: int, length: int, table: int, found: Mapping[int, bytes]) -> tuple[Prefix, int, int]:
+    """Return destination, table and metric of a route."""
+    if c.RTA_TABLE in found:
+        table = number(found[c.RTA_TABLE])
+    metric = number(found[c.RTA_PRIORITY]) if c.RTA_PRIORITY in found else 0
+    if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER:
+        metric = 0
+    return _prefix(family, found.get(c.RTA_DST, b""), length), table, metric
+
+
 def decode_route(body: bytes, names: Names) -> Owned | None:
     """Return the unicast route of an RTM_NEWROUTE or RTM_DELROUTE."""
     if len(body) < _RTMSG.size:
@@ -267,16 +287,12 @@ def decode_route(body: bytes, names: Names) -> Owned | None:
     if kind != c.RTN_UNICAST or flags & c.RTM_F_CLONED or family not in (AF_INET, AF_INET6):
         return None
     found = attributes(body, _RTMSG.size)
-    if c.RTA_TABLE in found:
-        table = number(found[c.RTA_TABLE])
-    metric = number(found[c.RTA_PRIORITY]) if c.RTA_PRIORITY in found else 0
-    if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER:
-        metric = 0
+    destination, table, metric = _identity(family, length, table, found)
     bent = c.RTA_MULTIPATH in found or c.RTA_NH_ID in found
     gateway = found.get(c.RTA_GATEWAY) or found.get(c.RTA_VIA, b"")[2:]
     return Owned(
         KernelRoute(
-            destination=_prefix(family, found.get(c.RTA_DST, b""), length),
+            destination=destination,
             link="" if bent or c.RTA_OIF not in found else names.get(number(found[c.RTA_OIF]), ""),
             gateway=_address(gateway) if gateway and not bent else None,
             onlink=bool(flags & c.RTNH_F_ONLINK) and not bent,
