@@ -361,6 +361,19 @@ class ReadsSysctls(Protocol):
 
 
 @runtime_checkable
+class FindsRivals(Protocol):
+    """A kernel that can tell what of ours stands in vain, because somebody else's item is used instead."""
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Return a line for each of `items` that has a rival: what, whose, and what to do about it.
+
+        A route has one where the kernel prefers another route for its prefix or a part of it; an address, where
+        another link has its subnet on link as well.
+        """
+        ...
+
+
+@runtime_checkable
 class ShowsTables(Protocol):
     """A kernel that can tell all that a namespace forwards by, whoever made it."""
 

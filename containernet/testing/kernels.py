@@ -122,7 +122,8 @@ class KernelBed:
     Args:
         open: returns the kernel; called again only when what it returned before is closed.
         lose: deletes an item of ours, as somebody else would.
-        occupy: makes something of somebody else's with the key of that link or route (on link at eth0).
+        occupy: makes something of somebody else's with the key of that link, route (on link at eth0) or address
+            (of eth0).
         owner: whose an occupied route is, as the kernel calls him.
         netns: the path of another namespace, without links, that a veth's far end can be born in.
         close: called after the test, when the kernel is closed.

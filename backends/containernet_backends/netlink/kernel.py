@@ -33,6 +33,7 @@ from .namespaces import Namespace
 from .ownership import keeps_address_protocol
 from .reading import read_items
 from .refusals import FORBIDDEN, GONE, Refused, explain
+from .rivals import find_rivals
 from .socket import NetlinkSocket
 from .sysctls import change_sysctl, read_sysctl
 from .tables import FORWARDING, read_tables
@@ -46,7 +47,7 @@ _Result = TypeVar("_Result")
 class NetlinkKernel:
     """One network namespace of a Linux kernel.
 
-    Fulfils Kernel, EntersNamespaces, ReadsSysctls, ShowsTables and Underlay.
+    Fulfils Kernel, EntersNamespaces, FindsRivals, ReadsSysctls, ShowsTables and Underlay.
 
     Args:
         netns: the namespace's path, such as /run/netns/c1; empty: the one that the process is in.
@@ -163,6 +164,11 @@ class NetlinkKernel:
             found = find_underlay(self._open(), interface)
             self._view.watch(found.name)
             return found
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Return whose items are used instead of those, see FindsRivals."""
+        with self._lock:
+            return find_rivals(self._open(), items)
 
     def show_tables(self) -> Tables:
         """Return all that the namespace forwards by, see ShowsTables."""

@@ -482,6 +482,12 @@ def route_filter(family: int, *, protocol: int = 0, table: int = 0) -> bytes:
     return start + (attribute(c.RTA_TABLE, _U32.pack(table)) if table else b"")
 
 
+def route_lookup(address: Address) -> bytes:
+    """Return the body of the question by which entry of the FIB a packet to that address would go."""
+    start = _RTMSG.pack(_FAMILY[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, c.RTM_F_FIB_MATCH)
+    return start + attribute(c.RTA_DST, address.packed)
+
+
 def neighbour_filter(family: int, index: int = 0) -> bytes:
     """Return the body of a dump of neighbours, or of the fdb of one device."""
     return _NDMSG.pack(family, index, 0, 0, 0)
