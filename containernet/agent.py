@@ -34,7 +34,6 @@ from .errors import (
     ContainernetError,
     KernelError,
     PermissionRefused,
-    RouteRefused,
     StoreError,
 )
 from .events import Announced, Event, Snapshot, Withdrawn
@@ -341,12 +340,11 @@ class Agent:
         if route is None:
             return ()
         self._refused.pop(route.prefix, None)
-        try:
-            return peer_items(self._node, route, remote=self._remote)
-        except RouteRefused as refusal:
-            self._refused[route.prefix] = str(refusal)
+        items, refusal = peer_items(self._node, route, remote=self._remote)
+        if refusal:
+            self._refused[route.prefix] = refusal
             log.warning("%s", refusal)
-            return ()
+        return items
 
     # The node itself.
 

@@ -133,7 +133,7 @@ def _addresses_that_moved(desired: Mapping[Key, Item], actual: Mapping[Key, Item
     if not leaving:
         return []  # as nearly always: what follows looks at every route
     routes = [item for item in desired.values() if isinstance(item, KernelRoute)]
-    gateways = {route.gateway for route in routes}
+    gateways = {path.gateway for route in routes for path in route.paths}
     destinations = {route.destination for route in routes}
     return [key for key, own in leaving if own.ip in gateways or own.network in destinations]
 

@@ -108,7 +108,7 @@ class SimulatedKernel(MemoryKernel):
             return errno.ENODEV if item.link else 0
         match item:
             case KernelRoute():
-                return self._refused_route(item, device)
+                return max(self._refused_route(path, device) for path in item.paths)
             case FdbEntry():
                 return 0 if isinstance(device.type, Vxlan) else errno.EOPNOTSUPP
             case BridgePort(bridge=bridge):
