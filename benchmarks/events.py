@@ -53,7 +53,7 @@ class Host:
         for change in self.rib.apply(event, now=0.0):
             route = change.new or change.old
             assert route is not None
-            items = peer_items(self.node, change.new, remote=self.remote) if change.new else ()
+            items, _ = peer_items(self.node, change.new, remote=self.remote) if change.new else ((), "")
             self.reconciler.want(("route", str(route.prefix)), items)
 
     def hear(self, event: Event) -> int:

@@ -34,7 +34,6 @@ from .errors import (
     ContainernetError,
     KernelError,
     PermissionRefused,
-    RouteRefused,
     StoreError,
 )
 from .events import Announced, Event, Snapshot, Withdrawn
@@ -157,6 +156,7 @@ class Agent:
         self._kernel_pump = KernelPump(kernel, changed=lambda: self._inbox.put(_Drift()))
 
         self._underlay = underlay.Changes()
+        self._rivals: tuple[str, ...] = ()
         self._refused: dict[Prefix, str] = {}
         self._lease_until: float | None = None
         self._lease_lost = ""
@@ -340,12 +340,11 @@ class Agent:
         if route is None:
             return ()
         self._refused.pop(route.prefix, None)
-        try:
-            return peer_items(self._node, route, remote=self._remote)
-        except RouteRefused as refusal:
-            self._refused[route.prefix] = str(refusal)
+        items, refusal = peer_items(self._node, route, remote=self._remote)
+        if refusal:
+            self._refused[route.prefix] = refusal
             log.warning("%s", refusal)
-            return ()
+        return items
 
     # The node itself.
 
@@ -422,6 +421,8 @@ class Agent:
         # Somebody who fights with us must not make us spin: every repair in a row doubles the pause.
         self._drift_gap = min(0.4, max(0.02, self._drift_gap * 2)) if repaired else 0.0
         self._look_at_underlay()
+        if audit:  # not at every repair: it asks the kernel about each route
+            self._look_for_rivals()
         self._has_read = True
         self._view_is_new = False
         self._last_read = now
@@ -437,6 +438,17 @@ class Agent:
             if what and what not in attrs.astuple(self._underlay):
                 log.error("%s", what)
         self._underlay = found
+        return found
+
+    def _look_for_rivals(self) -> tuple[str, ...]:
+        try:
+            found = self._reconciler.rivals()
+        except (KernelError, PermissionRefused):
+            return self._rivals  # whoever reads the kernel's items says it
+        for line in found:
+            if line not in self._rivals:
+                log.warning("%s", line)
+        self._rivals = found
         return found
 
     def _has_failures(self) -> bool:
@@ -570,6 +582,7 @@ class Agent:
             lease_trouble="; ".join(filter(None, (self._lease_lost, self._lease_trouble))),
             route_trouble=self._route_trouble,
             kernel_trouble=self._kernel_trouble,
+            rivals=self._look_for_rivals(),
             underlay_trouble=found.broken,
             mtu_trouble=found.mtu,
         )

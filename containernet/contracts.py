@@ -187,14 +187,18 @@ class RouteStore(Backend, Protocol):
 
     What a call did every subscriber hears, at once or soon. A store without a memory of its own, such as a BGP
     speaker, holds each handle's routes as long as the handle is open; where several announce one prefix, each
-    subscriber is told one of them, and another when that goes.
+    subscriber is told one of them, and another when that goes; or those that are as good as one route, see
+    `Route.equal_cost`.
 
     Raises (all methods):
         StoreUnavailable: not reachable now. Announce again; that is harmless.
     """
 
     def announce(self, route: Route) -> None:
-        """Tell everybody: again changes nothing, another route for the same prefix replaces it."""
+        """Tell everybody: again changes nothing, another route for the same prefix replaces it.
+
+        A node announces one next hop; a store may refuse a route with `equal_cost`, by a ConfigError.
+        """
         ...
 
     def withdraw(self, route: Route) -> None:
@@ -236,6 +240,9 @@ class Dataplane(Backend, Protocol):
 
     def peer(self, node: Node, route: Route) -> Iterable[Item]:
         """Return what it takes to reach the prefix of one route; looks at that route alone.
+
+        Of several routes of equal cost each is asked for by itself. Kernel routes that differ in their next
+        hop alone become one; of other items of one key that differ, those of the first route are used.
 
         Raises:
             RouteRefused: this peer cannot be reached this way, with the reason and the way out.
@@ -357,6 +364,19 @@ class ReadsSysctls(Protocol):
 
     def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
         """Return those of `wanted` that exist, each with the value that it has now."""
+        ...
+
+
+@runtime_checkable
+class FindsRivals(Protocol):
+    """A kernel that can tell what of ours stands in vain, because somebody else's item is used instead."""
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Return a line for each of `items` that has a rival: what, whose, and what to do about it.
+
+        A route has one where the kernel prefers another route for its prefix or a part of it; an address, where
+        another link has its subnet on link as well.
+        """
         ...
 
 

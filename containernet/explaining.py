@@ -174,18 +174,38 @@ def _outer(headers: Iterable[Layer]) -> Ipv4 | Ipv6:
 
 
 def explain(network: Network, start: str, destination: Address, *, said: Hearsay = NOTHING_SAID) -> Explanation:
-    """Return the way of a small packet, how large it could be, and whether an answer comes back."""
-    there = _judged(network, start, trace(network, start, destination), said)
+    """Return the way of a small packet, how large it could be, and whether an answer comes back.
+
+    Where there are several ways of equal cost it is the first on which something is wrong, or else the first: a
+    fault that meets only some of the flows is the hardest to find by other means.
+    """
+    there = _worst(network, start, destination, None, said)
     way = there.way
     if not way.arrived or way.arrived == start or there.wrong or way.source is None:
         return there
-    back = trace(network, way.arrived, way.source, source=destination)
-    return attrs.evolve(there, answer=_judged(network, way.arrived, back, said))
+    return attrs.evolve(there, answer=_worst(network, way.arrived, way.source, destination, said))
 
 
-def _judged(network: Network, start: str, way: Trace, said: Hearsay) -> Explanation:
+def _worst(
+    network: Network, start: str, destination: Address, source: Address | None, said: Hearsay
+) -> Explanation:
+    """Return the first of the ways of equal cost on which something is wrong; if none is, the first."""
+    first = trace(network, start, destination, source=source)
+    tried = [_judged(network, start, first, said)]
+    while not tried[-1].wrong and len(tried) < first.ways:
+        way = trace(network, start, destination, source=source, turn=len(tried))
+        tried.append(_judged(network, start, way, said, turn=len(tried)))
+    chosen = tried[-1] if tried[-1].wrong else tried[0]
+    if first.ways == 1:
+        return chosen
+    which = f"number {len(tried)}, the first that is wrong" if chosen.wrong else "the first, and none is wrong"
+    note = f"{first.ways} ways of equal cost lead to {destination}; shown is {which}"
+    return attrs.evolve(chosen, notes=(note, *chosen.notes))
+
+
+def _judged(network: Network, start: str, way: Trace, said: Hearsay, *, turn: int = 0) -> Explanation:
     wrong = _wrong(way, said)
-    fits, limit = (0, "") if wrong else _largest(network, start, way)
+    fits, limit = (0, "") if wrong else _largest(network, start, way, turn=turn)
     decisions = [(hop.where, hop.entries) for hop in way.hops]
     if way.death is not None:
         decisions.append((way.death.where, way.death.entries))
@@ -252,9 +272,9 @@ def _astray(way: Trace, hop: Hop, said: Hearsay) -> Fault | None:
     return said.elsewhere(hop.where, route.destination, behind) if behind else None
 
 
-def _largest(network: Network, start: str, way: Trace) -> tuple[int, str]:
+def _largest(network: Network, start: str, way: Trace, *, turn: int) -> tuple[int, str]:
     def attempt(size: int) -> Trace:
-        return trace(network, start, way.destination, size=size, source=way.source)
+        return trace(network, start, way.destination, size=size, source=way.source, turn=turn)
 
     fits, too_large = 100, LARGEST + 1
     while too_large - fits > 1:

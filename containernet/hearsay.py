@@ -141,10 +141,14 @@ class Hearsay:
     def elsewhere(self, where: str, prefix: Prefix, behind: Address) -> Fault | None:
         """Return that a host sends packets for a prefix to another host than the one that announced it."""
         for route in self._routes(where):
-            if ip_network(route["prefix"]) == prefix and ip_address(route["next_hop"]) != behind:
+            paths = [route, *route.get("equal_cost", ())]
+            if ip_network(route["prefix"]) == prefix and behind not in [
+                ip_address(p["next_hop"]) for p in paths
+            ]:
+                owners = " and ".join(f"{path['node']} is at {path['next_hop']}" for path in paths)
                 return Fault(
                     where=where,
-                    reason=f"{prefix} is sent to {behind}, and {route['node']} is at {route['next_hop']}",
+                    reason=f"{prefix} is sent to {behind}, and {owners}",
                     advice="`containernet plan` shows the entry that is wrong, and what it should be",
                 )
         return None

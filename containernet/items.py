@@ -300,6 +300,9 @@ class IpEncap:
         return f"encap ip6 src {self.source} dst {self.destination}"
 
 
+NextHop = Address | IpEncap
+
+
 @attrs.frozen(kw_only=True)
 class KernelRoute:
     """A unicast route of the FIB (ip-route(8)), marked with our own protocol number.
@@ -312,6 +315,8 @@ class KernelRoute:
         encap: the outer header, for a link in external mode; None: the link knows by itself.
         table: 1 to 4294967295; 254 is `main`.
         metric: the kernel's priority; 0 means its default (0 for IPv4, 1024 for IPv6).
+        equal_cost: further next hops over the same link, among which the kernel divides the flows: gateways,
+            or outer headers where the route has one. Made by `multipath`, so that equal sets are equal routes.
     """
 
     rank: ClassVar[Rank] = Rank.ROUTE
@@ -322,6 +327,7 @@ class KernelRoute:
     encap: IpEncap | None = None
     table: int = 254
     metric: int = 0
+    equal_cost: tuple[NextHop, ...] = ()
     key: Key = attrs.field(init=False, eq=False, repr=False)
 
     @key.default
@@ -331,20 +337,71 @@ class KernelRoute:
         first, length = int(destination.network_address), destination.prefixlen
         return ("route", destination.version, first, length, self.metric, self.table)
 
+    @property
+    def next_hop(self) -> NextHop | None:
+        """The outer header, or else the gateway, or None."""
+        return self.encap or self.gateway
+
+    @property
+    def paths(self) -> tuple[KernelRoute, ...]:
+        """Every way to the destination, each as a route with one next hop; `multipath` is the inverse."""
+        if not self.equal_cost:
+            return (self,)
+        first = attrs.evolve(self, equal_cost=())
+        return (first, *map(first.by, self.equal_cost))
+
+    def by(self, hop: NextHop) -> KernelRoute:
+        """Return the same route by another next hop of the same kind."""
+        return attrs.evolve(self, encap=hop) if isinstance(hop, IpEncap) else attrs.evolve(self, gateway=hop)
+
     def __str__(self) -> str:
         words = [f"route {self.destination}"]
-        if self.encap is not None:
-            words.append(str(self.encap))
-        if self.gateway is not None:
-            words.append(f"via {self.gateway}")
-        words.append(f"dev {self.link}")
-        if self.table != 254:
-            words.append(f"table {self.table}")
-        if self.metric:
-            words.append(f"metric {self.metric}")
-        if self.onlink:
-            words.append("onlink")
+        onlink = ["onlink"] if self.onlink else []
+        where = [f"table {self.table}"] if self.table != 254 else []
+        where += [f"metric {self.metric}"] if self.metric else []
+        if self.equal_cost:
+            words += where
+            for hop in (self.next_hop, *self.equal_cost):
+                words += ["nexthop", *self._towards(hop), f"dev {self.link}", *onlink]
+        else:
+            words += [
+                *self._towards(self.encap),
+                *self._towards(self.gateway),
+                f"dev {self.link}",
+                *where,
+                *onlink,
+            ]
         return " ".join(words)
+
+    def _towards(self, hop: NextHop | None) -> list[str]:
+        if hop is None or isinstance(hop, IpEncap):
+            return [str(hop)] if hop else []
+        return [f"via inet6 {hop}" if hop.version > self.destination.version else f"via {hop}"]
+
+
+def multipath(paths: Iterable[KernelRoute]) -> KernelRoute:
+    """Return the route that goes all these ways at once, whatever their order; at least one.
+
+    Raises:
+        ValueError: they differ in more than their next hops, which must all be gateways or all outer headers.
+    """
+    first, *others = sorted(set(paths), key=_hop_order)
+    if not others:
+        return first
+    route = attrs.evolve(first, equal_cost=tuple(path.next_hop for path in others if path.next_hop))
+    if first.next_hop is None or route.paths != (first, *others):
+        raise ValueError(f"not one route with several next hops: {', '.join(map(str, (first, *others)))}")
+    return route
+
+
+def _hop_order(route: KernelRoute) -> tuple[int, ...]:
+    match route.next_hop:
+        case None:
+            return ()
+        case IpEncap(source=source, destination=destination):
+            return (int(destination), int(source))
+        case gateway:
+            return (gateway.version, int(gateway))
 
 
 Item = Link | BridgePort | InterfaceAddress | Sysctl | FdbEntry | Neighbour | KernelRoute

@@ -14,20 +14,26 @@ from .model import Lease, NetworkConfig, Pool, Route, Tunnel
 
 
 def route_to_json(route: Route) -> dict[str, Any]:
-    """Return a route as JSON values; `route_from_json` is the inverse."""
-    return {
+    """Return a route as JSON values; `route_from_json` is the inverse.
+
+    Where a route has others of equal cost they are under `equal_cost`, each in the same form.
+    """
+    document: dict[str, Any] = {
         "prefix": str(route.prefix),
         "node": route.node,
         "next_hop": str(route.next_hop),
         "tunnel": {"type": route.tunnel.type, "data": dict(route.tunnel.data)},
     }
+    if route.equal_cost:
+        document["equal_cost"] = [route_to_json(other) for other in route.equal_cost]
+    return document
 
 
 def route_from_json(document: dict[str, Any]) -> Route:
     """Return the route that `route_to_json` wrote.
 
     Raises:
-        ValueError, KeyError, TypeError: it is something else.
+        ValueError, KeyError, TypeError, ConfigError: it is something else.
     """
     tunnel = document["tunnel"]
     return Route(
@@ -35,6 +41,7 @@ def route_from_json(document: dict[str, Any]) -> Route:
         node=str(document["node"]),
         next_hop=ip_address(document["next_hop"]),
         tunnel=Tunnel(type=str(tunnel["type"]), data=tunnel["data"]),
+        equal_cost=tuple(map(route_from_json, document.get("equal_cost", ()))),
     )
 
 

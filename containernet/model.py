@@ -8,7 +8,7 @@ what exists once per family is a tuple, and `.version` of an address or prefix t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -280,14 +280,46 @@ class Route:
     Args:
         prefix: the node's subnet.
         node: the announcing node's name; where the store carries none, empty or the store's own name for it.
-        next_hop: the node's underlay address, of the prefix's own family.
+        next_hop: the node's underlay address.
         tunnel: how the node wants its packets.
+        equal_cost: further routes to the same prefix that are as good (multipath, RFC 2992); mostly none. A
+            node announces none: several are what a store makes of several announcements.
+
+    Raises:
+        ConfigError: `equal_cost` holds a route to another prefix, or one that has such routes itself.
     """
 
     prefix: Prefix
     node: str
     next_hop: Address
     tunnel: Tunnel = Tunnel()
+    equal_cost: tuple[Route, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.equal_cost:
+            for other in self.equal_cost:
+                if other.prefix != self.prefix or other.equal_cost:
+                    raise ConfigError(
+                        f"{other.prefix} via {other.next_hop} beside {self.prefix} via {self.next_hop}: "
+                        "expected routes to one prefix, each with one next hop"
+                    )
+
+    @property
+    def paths(self) -> tuple[Route, ...]:
+        """Every way to the prefix, each as a route with one next hop; `multipath` is the inverse."""
+        if not self.equal_cost:
+            return (self,)
+        return (attrs.evolve(self, equal_cost=()), *self.equal_cost)
+
+
+def multipath(paths: Sequence[Route]) -> Route:
+    """Return the route that goes all these ways at once; at least one, and all to one prefix.
+
+    Raises:
+        ConfigError: see `Route`.
+    """
+    first, *others = paths
+    return attrs.evolve(first, equal_cost=tuple(others)) if others else first
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,8 @@ Pure. The order is the whole point:
 1. a device that must be made anew (its kind or its parameters changed), or that sits on something the kernel
    gives out only once (a VNI), goes first: nothing else can stand beside it; and so does an address that nobody
    wants any more, where its subnet is reached through somebody else from now on: a kernel keeps a route of its
-   own to the subnets of its addresses, and takes none through itself;
+   own to the subnets of its addresses, and takes none through itself. What its link is to have instead comes
+   before that: with the last IPv4 address of a link Linux drops every IPv4 route over it;
 2. then everything missing or different is created or replaced, by ascending rank, so that nothing is made
    before what it stands on;
 3. then everything that nobody wants any more is deleted, by descending rank.
@@ -74,11 +75,15 @@ def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Opera
     reborn = _links_made_anew(desired, actual)
     first = [Delete(actual[("link", name)]) for name in sorted(reborn)]
     moved = _addresses_that_moved(desired, actual)
-    first += [Delete(actual[key]) for key in moved if not _falls_with(actual[key], reborn)]
+    leaving = [actual[key] for key in moved if not _falls_with(actual[key], reborn)]
+    emptied = {item.link for item in leaving}
+    instead: list[Operation] = []
     make: list[Operation] = []
     for key, item in desired.items():
         there = actual.get(key)
-        if there is None or _falls_with(there, reborn):
+        if there is None and isinstance(item, InterfaceAddress) and item.link in emptied:
+            instead.append(Create(item))
+        elif there is None or _falls_with(there, reborn):
             make.append(Create(item))
         elif not _is_already(item, there):
             make.append(Replace(item, there))
@@ -90,7 +95,7 @@ def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Opera
         if not _falls_with(item, reborn) and not isinstance(item, Sysctl)
     ]
     drop.sort(key=_RANK, reverse=True)
-    return (*first, *make, *drop)
+    return (*first, *instead, *map(Delete, leaving), *make, *drop)
 
 
 def _is_already(item: Item, actual: Item) -> bool:
@@ -128,7 +133,7 @@ def _addresses_that_moved(desired: Mapping[Key, Item], actual: Mapping[Key, Item
     if not leaving:
         return []  # as nearly always: what follows looks at every route
     routes = [item for item in desired.values() if isinstance(item, KernelRoute)]
-    gateways = {route.gateway for route in routes}
+    gateways = {path.gateway for route in routes for path in route.paths}
     destinations = {route.destination for route in routes}
     return [key for key, own in leaving if own.ip in gateways or own.network in destinations]
 

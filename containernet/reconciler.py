@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .contracts import Failure, Kernel
+from .contracts import Failure, FindsRivals, Kernel
 from .desired import Desired, Owner
 from .items import Item, Key, Link
 from .planning import Delete, Operation, plan
@@ -60,6 +60,16 @@ class Reconciler:
         """
         self._programmed = dict(self.kernel.read())
         self._whole = True
+
+    def rivals(self) -> tuple[str, ...]:
+        """Return whose items the kernel uses instead of ours; nothing where it cannot tell.
+
+        Raises:
+            KernelError, PermissionRefused: it cannot be read.
+        """
+        if not isinstance(self.kernel, FindsRivals):
+            return ()
+        return tuple(self.kernel.rivals(self._programmed.values()))
 
     def pending(self) -> tuple[Operation, ...]:
         """Return what `apply` would execute now, executing nothing."""

@@ -6,13 +6,14 @@ The agent does the same one route at a time; that both agree is a property that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import attrs
 
 from .contracts import Dataplane, LocalDelivery
 from .desired import Desired
 from .errors import RouteRefused
-from .items import Item, Key
+from .items import Item, KernelRoute, Key, multipath
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route
 
 
@@ -22,7 +23,7 @@ class Rendering:
 
     Args:
         items: by key, ready for `plan`.
-        refused: prefix to reason: the peers that cannot be reached this way.
+        refused: prefix to reason: the peers, or paths to a peer, that cannot be reached this way.
     """
 
     items: Mapping[Key, Item]
@@ -62,22 +63,57 @@ def own_routes(node: Node, remote: Dataplane) -> tuple[Route, ...]:
     )
 
 
-def peer_items(node: Node, route: Route, *, remote: Dataplane) -> tuple[Item, ...]:
-    """Return what it takes to reach one peer.
+def peer_items(node: Node, route: Route, *, remote: Dataplane) -> tuple[tuple[Item, ...], str]:
+    """Return what it takes to reach one peer, and why it, or one of its paths, cannot be reached; else "".
 
-    Raises:
-        RouteRefused: this peer cannot be reached this way; also where the dataplane stumbles over what the peer
-            has announced: the word of one host must not end the agents of all others.
+    The dataplane is asked for each path of a route by itself, and what it says becomes one kernel route with
+    several next hops. Where it says what cannot be in one kernel at once, the first path is used alone.
+
+    Also refused is what a dataplane stumbles over: the word of one host must not end the agents of all others.
     """
     try:
-        return tuple(remote.peer(node, route))
-    except RouteRefused:
-        raise
+        if not route.equal_cost:
+            return tuple(remote.peer(node, route)), ""
     except Exception as error:
-        raise RouteRefused(
-            f"{type(remote).__name__} cannot render {route.prefix} ({route.node or route.next_hop}): "
-            f"{type(error).__name__}: {error}; this is a fault of the dataplane, or of what that host announces"
-        ) from error
+        return (), _refusal(route, remote, error)
+    held: dict[Key, Item] = {}
+    refusals = []
+    for path in route.paths:
+        try:
+            held |= _beside(held, path, remote.peer(node, path))
+        except Exception as error:
+            refusals.append(_refusal(path, remote, error))
+    return tuple(held.values()), "; ".join(refusals)
+
+
+def _beside(held: Mapping[Key, Item], path: Route, items: Iterable[Item]) -> dict[Key, Item]:
+    """Return the items of one more path, its kernel routes joined with those that are there.
+
+    Raises:
+        RouteRefused: one of them and what is there cannot both be.
+    """
+    new = {}
+    for item in items:
+        there = held.get(item.key, item)
+        if isinstance(item, KernelRoute) and isinstance(there, KernelRoute):
+            with suppress(ValueError):
+                there = item = multipath((*there.paths, item))
+        if there != item:
+            raise RouteRefused(
+                f"{path.prefix} is not sent to {path.node or 'unnamed'} ({path.next_hop}) as well: "
+                f"`{item}` and `{there}` cannot both be"
+            )
+        new[item.key] = item
+    return new
+
+
+def _refusal(path: Route, remote: Dataplane, error: Exception) -> str:
+    if isinstance(error, RouteRefused):
+        return str(error)
+    return (
+        f"{type(remote).__name__} cannot render {path.prefix} ({path.node or path.next_hop}): "
+        f"{type(error).__name__}: {error}; this is a fault of the dataplane, or of what that host announces"
+    )
 
 
 def render(
@@ -102,10 +138,10 @@ def render(
     refused: dict[Prefix, str] = {}
     desired.put(("host",), (*local.host(node), *remote.host(node)))
     for route in routes:
-        try:
-            desired.put(("route", str(route.prefix)), peer_items(node, route, remote=remote))
-        except RouteRefused as refusal:
-            refused[route.prefix] = str(refusal)
+        items, refusal = peer_items(node, route, remote=remote)
+        desired.put(("route", str(route.prefix)), items)
+        if refusal:
+            refused[route.prefix] = refusal
     for endpoint in endpoints:
         desired.put(("endpoint", endpoint.container, endpoint.interface), local.endpoint(node, endpoint).host)
     return Rendering(items=desired.effective, refused=refused)

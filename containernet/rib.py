@@ -5,6 +5,8 @@ A store's word is input, not truth. Each route is judged once, here, for all sto
 - its prefix must be a subnet that the network's pool could give to a node, and must not overlap our own;
 - its next hop must be a unicast address of the prefix's family, outside the pool, and not one of ours.
 
+Of a route with several next hops of equal cost each is judged by itself, and those that pass are the route.
+
 What fails is kept beside the routes with its reason, so that it can be shown, and judged again when our own
 subnets change. A refusal removes the route that stood for the same prefix, since the announcer took that one
 back; a record that could not even be read (`Quarantined`) removes nothing.
@@ -24,7 +26,7 @@ from collections.abc import Iterable
 import attrs
 
 from .events import Announced, Event, Quarantined, Snapshot, Withdrawn
-from .model import NetworkConfig, Node, Prefix, Route, contains, overlaps
+from .model import NetworkConfig, Node, Prefix, Route, contains, multipath, overlaps
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +53,7 @@ class Change:
 
 
 def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
-    """Return why `route` cannot be believed on `node`, in one line; None: it can."""
+    """Return why `route`, of one next hop, cannot be believed on `node`, in one line; None: it can."""
     pool = network.pool(route.prefix.version)
     if pool is None:
         return f"the network has no IPv{route.prefix.version} pool"
@@ -119,18 +121,20 @@ class Rib:
         """Take note that this node has changed (its subnets, its addresses), and judge every route again."""
         self._node = node
         lingering = set(self.lingering)
-        heard = [*self.believed()]
-        heard += [route for route, _reason in self.refused.values()]
-        changes = [change for route in heard for change in self._set(route.prefix, route, now)]
+        heard = {route.prefix: route for route in self.believed()}
+        heard |= {prefix: route for prefix, (route, _reason) in self.refused.items()}  # with all their paths
+        changes = [change for prefix, route in heard.items() for change in self._set(prefix, route, now)]
         self.lingering = lingering  # a refusal for the time being is no announcement
         return changes
 
     def _replace_all(self, routes: Iterable[Route], now: float) -> list[Change]:
         heard = {route.prefix: route for route in routes}
-        named = {_announcer(route) for route in heard.values()}
         if self.linger:
+            named = {_announcer(path) for route in heard.values() for path in route.paths}
             self.lingering |= {
-                prefix for prefix, known in self.routes.items() if _announcer(known.route) not in named
+                prefix
+                for prefix, known in self.routes.items()
+                if named.isdisjoint(map(_announcer, known.route.paths))
             } - heard.keys()
         gone = [
             prefix
@@ -146,11 +150,8 @@ class Rib:
             self.refused.pop(prefix, None)
         if self.lingering:
             self.lingering.discard(prefix)
-        if route is not None and self._is_own(route):
-            route = None
-        if route is not None and (reason := refusal(route, self._network, self._node)):
-            self.refused[prefix] = (route, reason)
-            route = None
+        if route is not None:
+            route = self._judged(route)
         known = self.routes.get(prefix)
         old = known.route if known else None
         if old == route:
@@ -160,6 +161,21 @@ class Rib:
         else:
             self.routes[prefix] = Known(route=route, store=self._store, since=now)
         return [Change(old=old, new=route)]
+
+    def _judged(self, route: Route) -> Route | None:
+        """Return what of a route is believed."""
+        if not route.equal_cost:
+            return route if self._believes(route, of=route) else None
+        believed = [path for path in route.paths if self._believes(path, of=route)]
+        return multipath(believed) if believed else None
+
+    def _believes(self, path: Route, *, of: Route) -> bool:
+        if self._is_own(path):
+            return False
+        reason = refusal(path, self._network, self._node)
+        if reason is not None:
+            self.refused[of.prefix] = (of, reason)
+        return reason is None
 
     def _is_own(self, route: Route) -> bool:
         # What we announced ourselves, now or under a lease that we no longer hold, comes back from every store;

@@ -31,6 +31,7 @@ class Status:
         quarantined: key to reason: records of the store that could not be read.
         failures: what the kernel refused, one line each.
         endpoints: the containers; `gone`: those without a namespace; `stranded`: those outside the subnets.
+        rivals: whose items the kernel uses instead of ours, one line each.
         repairs: operations that were needed because somebody else changed the kernel.
         underlay_trouble, mtu_trouble: see `underlay.Changes`.
         lease_trouble, route_trouble, kernel_trouble: what went wrong last and still stands; empty: nothing.
@@ -59,6 +60,7 @@ class Status:
     underlay_trouble: str = ""
     mtu_trouble: str = ""
     lingering: tuple[Route, ...] = ()
+    rivals: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -104,6 +106,7 @@ class Status:
         warnings += self.refused.values()
         warnings += [f"record {key} set aside: {reason}" for key, reason in self.quarantined.items()]
         warnings += self.failures
+        warnings += self.rivals
         warnings += [
             f"container {each.container}: its namespace {each.netns} is gone; detach it" for each in self.gone
         ]

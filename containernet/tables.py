@@ -3,8 +3,8 @@
 The same tables are filled from items (a simulated kernel) and from a real kernel's own dumps (`explain`), ours
 and other people's entries alike: a packet does not ask who made a route. `tracing` reads them.
 
-Left out, because containernet uses none of it: rules and tables other than `main`, multipath, netfilter,
-broadcast and multicast, and the reverse path filter.
+Left out, because containernet uses none of it: rules and tables other than `main`, multipath over several
+links, netfilter, broadcast and multicast, and the reverse path filter.
 """
 
 from __future__ import annotations

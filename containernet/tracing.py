@@ -127,6 +127,7 @@ class Trace:
         arrived: the namespace that took it in; empty: none did.
         death: why not.
         left: the packet went out of what is known, by the last hop.
+        ways: the most next hops of equal cost that a route on the way could choose from.
     """
 
     source: Address | None
@@ -135,6 +136,7 @@ class Trace:
     arrived: str = ""
     death: Death | None = None
     left: bool = False
+    ways: int = 1
 
     @property
     def encapsulations(self) -> int:
@@ -176,6 +178,7 @@ def trace(
     size: int = 100,
     source: Address | None = None,
     whole: bool = True,
+    turn: int = 0,
 ) -> Trace:
     """Return the way of an echo request.
 
@@ -184,14 +187,16 @@ def trace(
         size: of its IP packet, octets.
         source: its source address; None: as the kernel chooses.
         whole: it may not be fragmented; of IPv6, a packet on its way never is.
+        turn: the next hop that is chosen where a route has several of equal cost, counted from 0 and round
+            again. (A kernel goes by a hash with a secret in it, so that nobody can tell.)
     """
-    walk = _Walk(network, whole=whole)
+    walk = _Walk(network, whole=whole, turn=turn)
     network.enter(where)
     try:
-        source = source or _source(network.tables[where], where, destination)
+        source = source or _source(network.tables[where], where, destination, turn=turn)
         return walk.run(where, _request(source, destination, size, whole=whole))
     except _Dies as dies:
-        return Trace(source=source, destination=destination, hops=tuple(walk.hops), death=dies.death)
+        return walk.told(source, destination, death=dies.death)
 
 
 def _request(source: Address, destination: Address, size: int, *, whole: bool) -> _Packet:
@@ -213,13 +218,14 @@ def _ttl(ip: Ipv4 | Ipv6) -> int:
     return ip.ttl if isinstance(ip, Ipv4) else ip.hop_limit
 
 
-def _source(tables: Tables, where: str, destination: Address) -> Address:
+def _source(tables: Tables, where: str, destination: Address, *, turn: int) -> Address:
     """Return the source address that the kernel chooses: best one on link with the next hop."""
     if tables.own(destination):
         return destination
     route = tables.route(destination)
     if route is None:
         raise _Dies(_no_route(where, destination, ()))
+    route = route.paths[turn % len(route.paths)]
     hop = route.gateway or destination
     own = [each.address for each in tables.on(route.link, destination.version)]
     on_the_way = len(own)
@@ -245,9 +251,11 @@ def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> D
 class _Walk:
     """One packet, from namespace to namespace."""
 
-    def __init__(self, network: Network, *, whole: bool) -> None:
+    def __init__(self, network: Network, *, whole: bool, turn: int) -> None:
         self._network = network
         self._whole = whole
+        self._turn = turn
+        self._ways = 1
         self.hops: list[Hop] = []
 
     def run(self, where: str, sent: _Packet) -> Trace:
@@ -257,18 +265,38 @@ class _Walk:
             if tables.own(sent.ip.destination):
                 inner = self._opened(tables, where, sent)
                 if inner is None:
-                    return Trace(source=source, destination=destination, hops=tuple(self.hops), arrived=where)
+                    return self.told(source, destination, arrived=where)
                 sent = self._forwarded(tables, where, inner)
                 continue
             end = self._send(where, sent)
             if end is None:
-                return Trace(source=source, destination=destination, hops=tuple(self.hops), left=True)
+                return self.told(source, destination, left=True)
             where, sent = end
             self._network.enter(where)
             tables = self._network.tables[where]
             if not tables.own(sent.ip.destination):
                 sent = self._forwarded(tables, where, sent)
         raise _Dies(_expired(where))
+
+    def told(
+        self,
+        source: Address | None,
+        destination: Address,
+        *,
+        arrived: str = "",
+        death: Death | None = None,
+        left: bool = False,
+    ) -> Trace:
+        """Return the way as far as it went, and how it ended."""
+        return Trace(
+            source=source,
+            destination=destination,
+            hops=tuple(self.hops),
+            arrived=arrived,
+            death=death,
+            left=left,
+            ways=self._ways,
+        )
 
     def _opened(self, tables: Tables, where: str, received: _Packet) -> _Packet | None:
         """Return the packet inside one that is at home here; None: there is none, it has arrived."""
@@ -316,6 +344,9 @@ class _Walk:
                 # A tunnel that cannot send drops the packet and counts it; only ip6tnl tells the sender.
                 untold = tunnels and not isinstance(tunnels[-1].type, ExternalTunnel)
                 raise _Dies(attrs.evolve(death, kind="silent") if untold else death)
+            if route.equal_cost:
+                self._ways = max(self._ways, len(route.paths))
+                route = route.paths[self._turn % len(route.paths)]
             entries.append(route)
             device = tables.devices[route.link]
             if device in tunnels:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from containernet.errors import ConfigError, LeaseLost, LeaseTaken
-from containernet.model import Lease, Prefix
+from containernet.model import Lease, Prefix, Route
 
 Clock = Callable[[], float]
 
@@ -54,6 +54,17 @@ def check_claim(subnets: Sequence[Prefix], node: str, ttl: float) -> None:
     check_ttl(ttl)
     if not node:
         raise ConfigError("a claim needs the name of its node; use reserve() to set subnets aside")
+
+
+def check_announcement(route: Route) -> None:
+    """Refuse a route that the records of our stores have no room for: one of several next hops.
+
+    Raises:
+        ConfigError: with what was given and what was expected.
+    """
+    if route.equal_cost:
+        hops = ", ".join(str(path.next_hop) for path in route.paths)
+        raise ConfigError(f"{route.prefix} via {hops}: expected one next hop, as every node announces")
 
 
 def taken(subnets: Sequence[Prefix], lease: Lease) -> LeaseTaken:

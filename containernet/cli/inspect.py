@@ -83,12 +83,13 @@ def routes(arguments: argparse.Namespace) -> int:
         ("PREFIX", "NODE", "NEXT HOP", "TUNNEL"),
         (
             (
-                route.prefix,
-                route.node,
-                route.next_hop,
-                " ".join((route.tunnel.type, *(f"{key}={value}" for key, value in route.tunnel.data))),
+                path.prefix,
+                path.node,
+                path.next_hop,
+                " ".join((path.tunnel.type, *(f"{key}={value}" for key, value in path.tunnel.data))),
             )
             for route in ordered
+            for path in route.paths
         ),
     )
     for record in told.quarantined:

@@ -27,6 +27,7 @@ except ModuleNotFoundError as _error:
 
 from .abilities import (
     EntersNamespacesContract as EntersNamespacesContract,
+    FindsRivalsContract as FindsRivalsContract,
     ReadsSysctlsContract as ReadsSysctlsContract,
     ShowsTablesContract as ShowsTablesContract,
     UnderlayContract as UnderlayContract,
@@ -60,6 +61,7 @@ __all__ = [
     "FOR_EVER",
     "FakeKernel",
     "Faults",
+    "FindsRivalsContract",
     "KernelBed",
     "KernelContract",
     "LeaseStoreContract",

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import attrs
 
-from ..contracts import EntersNamespaces, Kernel, ReadsSysctls, ShowsTables, Underlay
+from ..contracts import EntersNamespaces, FindsRivals, Kernel, ReadsSysctls, ShowsTables, Underlay
 from ..errors import ConfigError, KernelError
 from ..items import InterfaceAddress, Item, KernelRoute, Link, Sysctl, Veth, by_key
 from ..planning import Create
@@ -121,6 +121,53 @@ class ReadsSysctlsContract(OnKernelBed):
         asked = attrs.evolve(SYSCTL, value="no such value")
         assert kernel.sysctls([asked]) == before
         assert kernel.read() == {BRIDGE.key: BRIDGE}
+
+
+class FindsRivalsContract(OnKernelBed):
+    """Who is preferred to us is named; who only stands beside us is not."""
+
+    def rivals(self, kernel: Kernel) -> list[str]:
+        """Return what the kernel says of all that it holds of ours."""
+        assert isinstance(kernel, FindsRivals)
+        return list(kernel.rivals(kernel.read().values()))
+
+    def test_rival_route(self) -> None:
+        """Another route with a smaller metric, or to a part of the prefix, is named with its owner."""
+        for rival in (
+            attrs.evolve(SIX, metric=1),
+            attrs.evolve(SIX, destination=ip_network("fd00:4:0:1::/65")),
+        ):
+            kernel = self.open()
+            self.reach(kernel, with_ground([SIX, FOUR]))
+            assert self.rivals(kernel) == []
+            before = kernel.read()
+            self._bed.occupy(rival)
+            lines = self.rivals(kernel)
+            assert [str(SIX.destination) in line and self._bed.owner in line for line in lines] == [True]
+            assert kernel.read() == before
+            self.teardown_method()
+            self.setup_method()
+
+    def test_rival_subnet(self) -> None:
+        """Another link on which our subnet is on link, too, is named, whoever came first."""
+        kernel = self.open()
+        own = InterfaceAddress(link="br0", address=ip_interface("10.4.9.1/24"))
+        self.reach(kernel, with_ground([own]))
+        for text, named in (("10.4.0.9/16", False), ("10.4.9.7/32", False), ("10.4.9.1/24", True)):
+            self._bed.occupy(InterfaceAddress(link="eth0", address=ip_interface(text)))
+            assert [("10.4.9.0/24" in line, "eth0" in line) for line in self.rivals(kernel)] == [
+                (True, True)
+            ] * named
+
+    def test_no_rival(self) -> None:
+        """A route with a larger metric, or one to a larger prefix, is none; and what is not there has none."""
+        kernel = self.open()
+        assert isinstance(kernel, FindsRivals)
+        self.reach(kernel, with_ground([SIX, *ADDRESSES]))
+        self._bed.occupy(attrs.evolve(SIX, metric=4096))
+        self._bed.occupy(attrs.evolve(SIX, destination=ip_network("fd00:4::/48"), metric=1))
+        assert self.rivals(kernel) == []
+        assert list(kernel.rivals([FOUR])) == []
 
 
 class ShowsTablesContract(OnKernelBed):

@@ -36,6 +36,7 @@ from ..items import (
     Veth,
     Vxlan,
     by_key,
+    multipath,
 )
 from ..planning import Create, Delete, Operation, Replace, plan
 from ..reconciler import Reconciler
@@ -67,6 +68,15 @@ OUTER = [
 ]
 # Not to SIX's destination: Linux takes SIX's gateway as on link only where no other route leads there.
 OVER_IP6TNL = [KernelRoute(destination=FAR[1], link="tun6", encap=encap) for encap in OUTER]
+
+
+def _several(plain: KernelRoute) -> list[KernelRoute]:
+    """Return routes with one, two and three next hops, of which the first is always the same, and one again."""
+    paths = [attrs.evolve(plain, gateway=plain.destination[last]) for last in (0, 9, 7)]
+    other = multipath([paths[0], attrs.evolve(plain, gateway=plain.destination[8])])
+    return [plain, multipath(paths[:2]), multipath(paths), other, plain]
+
+
 PORT = BridgePort(link="vx0", bridge="br0")
 FDB = FdbEntry(link="vx0", mac=MAC, destination=ip_address("192.0.2.2"))
 NEIGHBOURS = [Neighbour(link="vx0", address=hop, mac=MAC) for hop in (FOUR.gateway, SIX.gateway) if hop]
@@ -80,8 +90,16 @@ ADDRESSES = [
 KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
     Bridge: ((BRIDGE, attrs.evolve(BRIDGE, mtu=1300, mac="02:00:00:00:00:03")),),
     Vxlan: ((VXLAN, attrs.evolve(VXLAN, mtu=1300)),),
-    IpTunnel: ((IPIP, attrs.evolve(IPIP, mtu=1300)), (OVER_IPIP[0], OVER_IPIP[1])),
-    ExternalTunnel: ((IP6TNL, attrs.evolve(IP6TNL, mtu=1300)), (OVER_IP6TNL[0], OVER_IP6TNL[1])),
+    IpTunnel: (
+        (IPIP, attrs.evolve(IPIP, mtu=1300)),
+        (OVER_IPIP[0], OVER_IPIP[1]),
+        (OVER_IPIP[1], multipath(OVER_IPIP)),
+    ),
+    ExternalTunnel: (
+        (IP6TNL, attrs.evolve(IP6TNL, mtu=1300)),
+        (OVER_IP6TNL[0], OVER_IP6TNL[1]),
+        (OVER_IP6TNL[0], multipath(OVER_IP6TNL)),
+    ),
     BridgePort: ((PORT, attrs.evolve(PORT, hairpin=True)),),
     InterfaceAddress: tuple((item, item) for item in ADDRESSES),
     Sysctl: ((SYSCTL, attrs.evolve(SYSCTL, value="1")),),
@@ -91,7 +109,8 @@ KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
         (route, attrs.evolve(route, gateway=route.destination[9]))
         for plain in (FOUR, SIX)
         for route in (plain, attrs.evolve(plain, metric=7), attrs.evolve(plain, table=100))
-    ),
+    )
+    + tuple(pair for plain in (FOUR, SIX) for pair in zip(_several(plain), _several(plain)[1:], strict=False)),
 }
 
 # Of the kinds that a kernel gives out only once: what stands on one device, and then on another that needs the
@@ -122,7 +141,8 @@ class KernelBed:
     Args:
         open: returns the kernel; called again only when what it returned before is closed.
         lose: deletes an item of ours, as somebody else would.
-        occupy: makes something of somebody else's with the key of that link or route (on link at eth0).
+        occupy: makes something of somebody else's with the key of that link, route (on link at eth0) or address
+            (of eth0).
         owner: whose an occupied route is, as the kernel calls him.
         netns: the path of another namespace, without links, that a veth's far end can be born in.
         close: called after the test, when the kernel is closed.

@@ -25,15 +25,16 @@ from ..items import (
     Sysctl,
     Vxlan,
 )
-from ..model import Interface
-from ..tables import Device, Tables
+from ..model import Interface, contains
+from ..tables import Device, Tables, connected
 from .memory_kernel import MemoryKernel
 
 
 class SimulatedKernel(MemoryKernel):
-    """One network namespace. Fulfils Kernel, EntersNamespaces, ReadsSysctls, ShowsTables, Underlay.
+    """One network namespace.
 
-    A `Fabric` plugs it into others.
+    Fulfils Kernel, EntersNamespaces, FindsRivals, ReadsSysctls, ShowsTables and Underlay. A `Fabric`
+    plugs it into others.
     """
 
     def __init__(self, name: str = "host") -> None:
@@ -43,6 +44,24 @@ class SimulatedKernel(MemoryKernel):
     def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
         """Return those settings that were made, with their values."""
         return [found for each in wanted if isinstance(found := self.items.get(each.key), Sysctl)]
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Return who is preferred to those items."""
+        return [line for item in items if (line := self._rival(item))]
+
+    def _rival(self, item: Item) -> str:
+        if isinstance(item, KernelRoute) and item.key in self.items:
+            destination = item.destination
+            way = self.tables.route(destination[0])
+            if way is not None and way != item and contains(destination, way.destination):
+                return f"{destination} goes by {way}, proto {self.others.get(way.key)}"
+        subnet = connected(item) if isinstance(item, InterfaceAddress) else None
+        for link in self.foreign.values() if subnet else ():
+            for other in link.addresses:
+                its = connected(InterfaceAddress(link=link.name, address=other))
+                if subnet and its and contains(subnet.destination, its.destination):
+                    return f"{subnet.destination} is on link at {link.name} too"
+        return ""
 
     def show_tables(self) -> Tables:
         """Return what it forwards by."""
@@ -89,7 +108,7 @@ class SimulatedKernel(MemoryKernel):
             return errno.ENODEV if item.link else 0
         match item:
             case KernelRoute():
-                return self._refused_route(item, device)
+                return max(self._refused_route(path, device) for path in item.paths)
             case FdbEntry():
                 return 0 if isinstance(device.type, Vxlan) else errno.EOPNOTSUPP
             case BridgePort(bridge=bridge):

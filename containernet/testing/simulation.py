@@ -20,7 +20,6 @@ import attrs
 from .. import derive
 from ..addresses import bridge_address
 from ..contracts import Dataplane, LocalDelivery
-from ..errors import RouteRefused
 from ..items import Bridge, Item, KernelRoute
 from ..lab.topology import Topology
 from ..model import Address, Endpoint, Interface, NetworkConfig, Node, Pool, Prefix, Route
@@ -247,10 +246,10 @@ class World:
         member.refused.pop(name, None)
         items: list[Item] = []
         for route in self.routes[name]:
-            try:
-                items += peer_items(member.node, route, remote=self.remote)
-            except RouteRefused as refusal:
-                member.refused[name] = str(refusal)
+            rendered, refusal = peer_items(member.node, route, remote=self.remote)
+            items += rendered
+            if refusal:
+                member.refused[name] = refusal
         member.reconciler.want(("peer", name), items)
 
     # Looking.

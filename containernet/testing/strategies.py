@@ -13,6 +13,7 @@ from itertools import product
 import attrs
 from hypothesis import strategies as st
 
+from .. import items
 from ..items import (
     Bridge,
     BridgePort,
@@ -31,7 +32,7 @@ from ..items import (
     Vxlan,
     by_key,
 )
-from ..model import Endpoint, NetworkConfig, Node, Pool, Prefix, Route, Tunnel
+from ..model import Endpoint, NetworkConfig, Node, Pool, Prefix, Route, Tunnel, multipath
 
 BASES: dict[int, Prefix] = {4: IPv4Network("10.0.0.0/8"), 6: IPv6Network("fd00::/16")}
 OURS = ("br0", "br1", "vx0", "vx1", "veth0")
@@ -155,8 +156,13 @@ def endpoints(draw: st.DrawFn, node: Node, *, max_size: int = 4) -> tuple[Endpoi
 
 @st.composite
 def routes(draw: st.DrawFn) -> Route:
-    """Return routes as peers announce them, each next hop of its prefix's family."""
+    """Return routes as peers announce them, each next hop of its prefix's family; some of equal cost."""
     prefix = draw(st.sampled_from(PREFIXES))
+    return multipath(draw(st.lists(_paths(prefix), min_size=1, max_size=3)))
+
+
+@st.composite
+def _paths(draw: st.DrawFn, prefix: Prefix) -> Route:
     next_hop = draw(st.sampled_from([own for own in UNDERLAY if own.version == prefix.version]))
     vxlan = Tunnel(type="vxlan", data=(("VNI", 1), ("VtepMAC", draw(st.sampled_from(MACS)))))
     tunnel = draw(st.sampled_from((Tunnel(), Tunnel(type="host-gw"), vxlan)))
@@ -189,7 +195,7 @@ def links() -> st.SearchStrategy[Link]:
 
 def routes_over(link: str) -> list[Item]:
     """Return all routes of the universe over one link, each gateway of its destination's family."""
-    return [
+    routes = [
         KernelRoute(
             destination=destination, link=link, gateway=gateway, onlink=onlink, table=table, metric=metric
         )
@@ -198,6 +204,9 @@ def routes_over(link: str) -> list[Item]:
         )
         if (gateway is None and not onlink) or (gateway is not None and gateway.version == destination.version)
     ]
+    ways = [[route for route in routes if route.gateway and route.key == key] for key in by_key(routes)]
+    several = [items.multipath(route for route in each if route.onlink) for each in ways]
+    return [*routes, *several]
 
 
 def items_on(link: str) -> st.SearchStrategy[Item]:

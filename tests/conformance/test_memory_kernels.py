@@ -6,17 +6,19 @@ import errno
 import threading
 from ipaddress import ip_interface
 
+import attrs
 import pytest
 
 from containernet import derive
 from containernet.errors import KernelError
-from containernet.items import Bridge, Item, KernelRoute, Link
+from containernet.items import Bridge, InterfaceAddress, Item, KernelRoute, Link
 from containernet.planning import Create
 from containernet.tables import Device
 from containernet.testing import (
     SOON,
     EntersNamespacesContract,
     FakeKernel,
+    FindsRivalsContract,
     KernelBed,
     KernelContract,
     ReadsSysctlsContract,
@@ -35,7 +37,10 @@ def bed_of(kernel: MemoryKernel) -> KernelBed:
 
     def occupy(item: Item) -> None:
         if isinstance(kernel, SimulatedKernel) and isinstance(item, KernelRoute):
-            kernel.put_foreign_route(KernelRoute(destination=item.destination, link="eth0"), owner="bird")
+            route = attrs.evolve(item, link="eth0", gateway=None, onlink=False)
+            kernel.put_foreign_route(route, owner="bird")
+        elif isinstance(kernel, SimulatedKernel) and isinstance(item, InterfaceAddress):
+            kernel.put_foreign(NIC, [item.address])
         else:
             kernel.others[item.key] = "bird"
 
@@ -64,7 +69,12 @@ def simulated(kind: type[SimulatedKernel] = SimulatedKernel) -> KernelBed:
 
 
 class TestSimulatedKernel(
-    KernelContract, EntersNamespacesContract, ReadsSysctlsContract, ShowsTablesContract, UnderlayContract
+    KernelContract,
+    EntersNamespacesContract,
+    FindsRivalsContract,
+    ReadsSysctlsContract,
+    ShowsTablesContract,
+    UnderlayContract,
 ):
     def bed(self) -> KernelBed:
         """Return it as it is."""

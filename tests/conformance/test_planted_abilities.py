@@ -9,11 +9,12 @@ import attrs
 import pytest
 
 from containernet.contracts import Failure, UnderlayLink
-from containernet.items import Sysctl
+from containernet.items import Item, Sysctl
 from containernet.planning import Operation
 from containernet.tables import Tables
 from containernet.testing import (
     EntersNamespacesContract,
+    FindsRivalsContract,
     KernelBed,
     KernelContract,
     ReadsSysctlsContract,
@@ -77,6 +78,22 @@ class Bare(SimulatedKernel):
         return attrs.evolve(super().underlay(interface), addresses=())
 
 
+class Content(SimulatedKernel):
+    """It thinks that whatever stands is used."""
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Say nothing."""
+        return []
+
+
+class Jealous(SimulatedKernel):
+    """It takes everybody for a rival."""
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Name them all."""
+        return [f"{item}: {owner}" for item in items for owner in self.others.values()]
+
+
 class Discreet(SimulatedKernel):
     """It does not say who is in the way."""
 
@@ -105,6 +122,9 @@ class Nervous(SimulatedKernel):
         (Open, ShowsTablesContract, "tables_are_the_callers"),
         (Selfish, ShowsTablesContract, "tables_of_others"),
         (Bare, UnderlayContract, "underlay_by_name"),
+        (Content, FindsRivalsContract, "rival_route"),
+        (Content, FindsRivalsContract, "rival_subnet"),
+        (Jealous, FindsRivalsContract, "no_rival"),
         (Discreet, KernelContract, "no_theft"),
         (Nervous, KernelContract, "own_work_while_waiting"),
     ],

@@ -62,6 +62,8 @@ def host(netns: Callable[[], Netns]) -> Netns:
     host.ip("address add 192.0.2.1/24 dev eth0")
     host.ip("link add theirs type bridge")
     host.ip("link set theirs up")
+    host.ip("link add aside type bridge")
+    host.ip("link set aside up")
     host.ip("route add 198.51.100.0/24 dev eth0 proto bird")
     return host
 
@@ -144,19 +146,22 @@ def test_hairpin_switched_by_hand_is_heard(kernel: NetlinkKernel, host: Netns) -
     assert kernel.changed(LONG)
 
 
+BUSINESS = (
+    "route add 203.0.113.0/24 dev eth0", "route del 203.0.113.0/24 dev eth0",
+    "route replace 198.51.100.0/24 via 192.0.2.7 proto bird",
+    "route append 10.4.1.0/24 dev theirs metric 9",
+    "neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud stale", "neigh del 192.0.2.77 dev eth0",
+    "neigh add 192.0.2.78 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
+    "address add 172.16.0.1/24 dev theirs", "address del 172.16.0.1/24 dev theirs",
+    "address add 192.0.2.99/24 dev eth0",
+    "link add docker1 type veth peer name docker2", "link set docker1 master theirs", "link set docker1 up",
+    "link set docker1 mtu 1300", "link set docker1 down", "link del docker1", "link set eth0 alias uplink",
+)  # fmt: skip
+
+
 def test_other_peoples_business_is_not_heard(kernel: NetlinkKernel, host: Netns) -> None:
     """A busy host does not make us read everything again and again."""
-    for line in (
-        "route add 203.0.113.0/24 dev eth0", "route del 203.0.113.0/24 dev eth0",
-        "route replace 198.51.100.0/24 via 192.0.2.7 proto bird",
-        "route append 10.4.1.0/24 dev theirs metric 9",
-        "neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud stale", "neigh del 192.0.2.77 dev eth0",
-        "neigh add 192.0.2.78 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
-        "address add 172.16.0.1/24 dev theirs", "address del 172.16.0.1/24 dev theirs",
-        "address add 192.0.2.99/24 dev eth0",
-        "link add docker1 type veth peer name docker2", "link set docker1 master theirs", "link set docker1 up",
-        "link set docker1 mtu 1300", "link set docker1 down", "link del docker1", "link set eth0 alias uplink",
-    ):  # fmt: skip
+    for line in BUSINESS:
         host.ip(line)
     host.bridge("fdb add 02:00:00:00:00:99 dev theirs self permanent")
     assert not kernel.changed(SOON)
@@ -170,6 +175,89 @@ def test_what_stood_in_the_way_and_leaves_is_heard(kernel: NetlinkKernel, host: 
     kernel.changed(SOON)
     host.ip("link del br7")
     assert kernel.changed(LONG)
+
+
+BLUE = KernelRoute(destination=ip_network("10.7.0.0/16"), link="eth0", gateway=ip_address("192.0.2.9"))
+SIXTH = KernelRoute(destination=ip_network("fd00:7::/48"), link="vx0")
+AFAR = attrs.evolve(BLUE, gateway=ip_address("198.18.0.1"))
+NINTH = Neighbour(link="vx0", address=ip_address("10.4.9.0"), mac=PEER)
+SECOND = Link(name="vx9", type=attrs.evolve(VXLAN, vni=9), mtu=1400)
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "leaves"),
+    [
+        ("route add 10.7.0.0/16 via 192.0.2.3 dev eth0", BLUE, "route del 10.7.0.0/16"),
+        ("route add blackhole 10.7.0.0/16", BLUE, "route del 10.7.0.0/16"),
+        ("route add 10.7.0.0/16 dev aside", BLUE, "link del aside"),
+        ("route add 10.7.0.0/16 dev aside", BLUE, "link set aside down"),
+        ("route add fd00:7::/48 dev aside proto bird", SIXTH, "-6 route del fd00:7::/48"),
+        ("link add theirs9 type vxlan id 9 dev eth0 local 192.0.2.1 dstport 8472", SECOND, "link del theirs9"),
+        (
+            "neigh add 10.4.9.0 lladdr 02:00:00:00:00:ee dev vx0 nud permanent",
+            NINTH,
+            "neigh del 10.4.9.0 dev vx0",
+        ),
+        ("link set theirs alias hers", AFAR, "address add 198.18.0.9/24 dev eth0"),
+        ("route add 10.7.0.0/16 dev theirs metric 7", BLUE, ""),
+    ],
+)
+def test_what_a_refusal_named_is_heard_leaving(
+    kernel: NetlinkKernel, host: Netns, there: str, wanted: Item, leaves: str
+) -> None:
+    """Not at the next attempt, half a minute later: who does what the failure says is looking at us."""
+    host.ip(there)
+    kernel.changed(SOON)
+    kernel.read()
+    failures = kernel.execute([Create(wanted)])
+    assert bool(failures) == bool(leaves)
+    for line in BUSINESS:
+        host.ip(line)
+    assert not kernel.changed(SOON)
+    if leaves:
+        host.ip(leaves)
+        assert kernel.changed(LONG)
+        assert kernel.execute(plan(by_key([*OWN, wanted]), kernel.read())) == []
+    assert not kernel.changed(SOON)
+
+
+def test_a_busy_host_costs_no_full_read_while_something_is_refused(kernel: NetlinkKernel, host: Netns) -> None:
+    """Thousands of routes that go are each looked at, and none of them is ours to wait for."""
+    host.ip("route add 10.7.0.0/16 via 192.0.2.3 dev eth0")
+    assert kernel.execute([Create(BLUE)]) != []
+    routes = [f"172.20.{n // 256}.{n % 256}/32 dev eth0" for n in range(2000)]
+    for verb in ("add", "del"):
+        host.run("ip", "-batch", "-", stdin="".join(f"route {verb} {route}\n" for route in routes))
+    assert not kernel.changed(SOON)
+
+
+def test_a_node_that_moves_keeps_its_other_routes(kernel: NetlinkKernel, host: Netns) -> None:
+    """With the last IPv4 address of a device Linux drops its IPv4 routes; the new one comes before that."""
+    before = {item.key: item for item in OWN}
+    old = InterfaceAddress(link="vx0", address=ip_interface("10.4.0.0/32"))
+    del before[old.key]
+    peer = KernelRoute(
+        destination=ip_network("10.4.0.0/24"), link="vx0", gateway=ip_address("10.4.0.0"), onlink=True
+    )
+    after = before | by_key(
+        [
+            InterfaceAddress(link="vx0", address=ip_interface("10.4.6.0/32")),
+            Neighbour(link="vx0", address=ip_address("10.4.0.0"), mac=PEER),
+            peer,
+        ]
+    )
+    assert kernel.execute(plan(after, kernel.read())) == []
+    assert not kernel.changed(SOON)
+    assert plan(after, kernel.read()) == ()
+
+
+def test_routes_that_went_with_our_own_last_address_are_missed(kernel: NetlinkKernel, host: Netns) -> None:
+    """Where nothing took the address's place, our own deletion is what has to wake us: nobody else tells."""
+    gone = InterfaceAddress(link="vx0", address=ip_interface("10.4.0.0/32"))
+    assert kernel.execute([Delete(gone)]) == []
+    assert kernel.changed(LONG)
+    healed = plan(by_key(item for item in OWN if item.key != gone.key), kernel.read())
+    assert [each.item for each in healed] == [OWN[5], OWN[7]]
 
 
 def test_a_flood_that_overflows_is_a_change(kernel: NetlinkKernel, host: Netns) -> None:

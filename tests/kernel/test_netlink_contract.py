@@ -8,10 +8,11 @@ from functools import cache
 
 import pytest
 
-from containernet.items import ExternalTunnel, IpTunnel, Item, KernelRoute
+from containernet.items import ExternalTunnel, InterfaceAddress, IpTunnel, Item, KernelRoute
 from containernet.planning import Delete
 from containernet.testing import (
     EntersNamespacesContract,
+    FindsRivalsContract,
     KernelBed,
     KernelContract,
     ReadsSysctlsContract,
@@ -46,7 +47,12 @@ def lacking() -> frozenset[type]:
 
 
 class TestNetlink(
-    KernelContract, EntersNamespacesContract, ReadsSysctlsContract, ShowsTablesContract, UnderlayContract
+    KernelContract,
+    EntersNamespacesContract,
+    FindsRivalsContract,
+    ReadsSysctlsContract,
+    ShowsTablesContract,
+    UnderlayContract,
 ):
     def setup_method(self) -> None:
         """Take away the drivers that this kernel lacks: those devices it has to refuse."""
@@ -63,8 +69,13 @@ class TestNetlink(
                 assert rival.execute([Delete(item)]) == []
 
         def occupy(item: Item) -> None:
-            route = isinstance(item, KernelRoute) and f"route add {item.destination} dev eth0 proto bird"
-            host.ip(route or f"link add {item.link} type bridge")
+            match item:
+                case KernelRoute(destination=destination, metric=metric):
+                    host.ip(f"route add {destination} dev eth0 proto bird" + f" metric {metric}" * bool(metric))
+                case InterfaceAddress(address=address):
+                    host.ip(f"address add {address} dev eth0")
+                case _:
+                    host.ip(f"link add {item.link} type bridge")
 
         def close() -> None:
             host.close()

@@ -7,12 +7,12 @@ real one would refuse is an error at once, so an order that only works by luck f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 
 import attrs
 from hypothesis import given, strategies as st
 
-from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link, Rank, Sysctl
+from containernet.items import Bridge, InterfaceAddress, Item, KernelRoute, Key, Link, Rank, Sysctl, by_key
 from containernet.planning import Create, Delete, Operation, Replace, plan
 from containernet.testing.strategies import FOREIGN, MACS, states
 
@@ -176,15 +176,21 @@ def test_a_plan_touches_only_what_differs_and_each_of_it_once(
 def test_creations_ascend_by_rank_and_deletions_descend_behind_them(
     desired: dict[Key, Item], actual: dict[Key, Item]
 ) -> None:
-    """Behind the devices and addresses that have to go first, creations ascend and deletions then descend."""
+    """Behind what has to go first, and the addresses instead, creations ascend and deletions then descend."""
     operations = list(plan(desired, actual))
-    while operations and isinstance(operations[0], Delete) and operations[0].item.rank in FIRST:
-        operations.pop(0)  # what has to go first, or a plan that only deletes
+    while operations and _comes_first(operations[0]):
+        operations.pop(0)
     made = [operation.item.rank for operation in operations if not isinstance(operation, Delete)]
     gone = [operation.item.rank for operation in operations if isinstance(operation, Delete)]
     assert made == sorted(made)
     assert gone == sorted(gone, reverse=True)
     assert all(isinstance(operation, Delete) for operation in operations[len(made) :])
+
+
+def _comes_first(operation: Operation) -> bool:
+    if isinstance(operation, Delete):  # what has to go first, or a plan that only deletes
+        return operation.item.rank in FIRST
+    return isinstance(operation, Create) and isinstance(operation.item, InterfaceAddress)
 
 
 @given(DESIRED, ACTUAL)
@@ -198,13 +204,37 @@ def test_addresses_of_a_subnet_that_is_a_peers_now_go_before_any_route_is_made(
     old = [InterfaceAddress(link=FOREIGN[0], address=address) for address in addresses]
     before = {**actual, **{item.key: item for item in old if item.key not in desired}}
     operations = plan(desired, before)
-    made = [place for place, each in enumerate(operations) if not isinstance(each, Delete)]
+    made = [
+        place
+        for place, each in enumerate(operations)
+        if isinstance(each.item, KernelRoute) and not isinstance(each, Delete)
+    ]
     gone = [operations.index(Delete(item)) for item in old if item.key not in desired]
     assert max(gone, default=-1) < min(made, default=len(operations))
     kernel = ModelKernel(before)
     for operation in operations:
         kernel.run(operation)
     assert plan(desired, kernel.items) == ()
+
+
+@given(st.permutations(range(1, 7)), st.integers(0, 4), st.sampled_from(["br0", FOREIGN[0]]), st.booleans())
+def test_a_node_that_moves_to_another_subnet_loses_no_route_that_stays(
+    numbers: list[int], stay: int, link: str, onlink: bool
+) -> None:
+    """Though its old address goes before a route is made, and with the last one Linux flushes them all."""
+    old, new, *others = (ip_network(f"10.4.{number}.0/24") for number in numbers)
+    routes = [
+        KernelRoute(destination=each, link=link, gateway=each[0] if onlink else None, onlink=onlink)
+        for each in (*others, old)
+    ]
+    ground = [Link(name="br0", type=Bridge(), mac=MACS[0], mtu=1450)]
+    before = by_key([*ground, InterfaceAddress(link=link, address=ip_interface((old[1], 24))), *routes[:stay]])
+    after = by_key([*ground, InterfaceAddress(link=link, address=ip_interface((new[1], 24))), *routes])
+    kernel = HarshKernel(before)
+    for operation in plan(after, before):
+        kernel.run(operation)
+        assert before.keys() & after.keys() <= kernel.items.keys(), operation
+    assert kernel.items == after
 
 
 @given(ACTUAL)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_interface, ip_network
 
 import attrs
 from hypothesis import given, strategies as st
 
 from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
-from containernet.model import NetworkConfig, Node, Pool, Prefix, Route
+from containernet.model import NetworkConfig, Node, Pool, Prefix, Route, multipath
 from containernet.rib import Change, Rib, refusal
 
 NETWORK = NetworkConfig(
@@ -48,11 +49,19 @@ SUBNETS = (
     (ip_network("10.4.3.0/24"), ip_network("fd00:4:0:2::/64")),
 )
 
-routes = st.builds(
-    Route,
-    prefix=st.sampled_from(PREFIXES),
-    node=st.sampled_from(("", "me", "a", "b")),
-    next_hop=st.sampled_from(HOPS),
+
+def paths(prefix: Prefix) -> st.SearchStrategy[Route]:
+    """Return a route to a prefix by one next hop."""
+    return st.builds(
+        Route,
+        prefix=st.just(prefix),
+        node=st.sampled_from(("", "me", "a", "b")),
+        next_hop=st.sampled_from(HOPS),
+    )
+
+
+routes = st.sampled_from(PREFIXES).flatmap(
+    lambda prefix: paths(prefix) | st.lists(paths(prefix), min_size=1, max_size=3).map(multipath)
 )
 records = st.builds(Quarantined, key=st.sampled_from("xyz"), reason=st.sampled_from(("junk", "rot")))
 events = st.one_of(
@@ -90,15 +99,20 @@ class Model:
     def foreign(self) -> list[Route]:
         """Return what others have announced."""
         own = {address.ip for address in self.node.addresses}
-        return [
-            route
-            for route in self.heard.values()
-            if not (route.node in {"", self.node.name} and route.next_hop in own)
-        ]
+        return only(
+            self.heard.values(), lambda path: path.node not in {"", self.node.name} or path.next_hop not in own
+        )
 
     def believed(self) -> dict[Prefix, Route]:
         """Return the routes that can be believed."""
-        return {route.prefix: route for route in self.foreign() if not refusal(route, NETWORK, self.node)}
+        good = only(self.foreign(), lambda path: not refusal(path, NETWORK, self.node))
+        return {route.prefix: route for route in good}
+
+
+def only(routes: Iterable[Route], fits: Callable[[Route], bool]) -> list[Route]:
+    """Return what is left of routes when all paths are gone that do not fit."""
+    left = ([path for path in route.paths if fits(path)] for route in routes)
+    return [multipath(paths) for paths in left if paths]
 
 
 def changed(rib: Rib, step: Event | tuple[Prefix, ...], model: Model, *, now: float) -> list[Change]:
@@ -128,8 +142,9 @@ def test_folding_any_events_knows_what_the_model_knows(sequence: list[Event | tu
                 followed[prefix] = change.new
         assert {prefix: known.route for prefix, known in rib.routes.items()} == followed == model.believed()
         assert rib.quarantined == model.records
-        assert {*rib.routes, *rib.refused} == {route.prefix for route in model.foreign()}
-        assert not rib.routes.keys() & rib.refused.keys()
+        foreign = {route.prefix: route for route in model.foreign()}
+        assert {*rib.routes, *rib.refused} == foreign.keys()
+        assert rib.refused.keys() == {prefix for prefix in foreign if foreign[prefix] != followed.get(prefix)}
 
 
 @given(steps, st.lists(routes, unique_by=lambda route: route.prefix))
@@ -158,11 +173,11 @@ def test_what_a_forgetful_store_tells_nothing_of_lingers_until_it_is_forgotten(
     before = dict(rib.routes)
     rib.linger = True
     rib.apply(Snapshot(routes=told), now=1)
-    named = {route.node or str(route.next_hop) for route in told}
+    named = {path.node or str(path.next_hop) for route in told for path in route.paths}
     silent = {
         prefix
         for prefix, known in before.items()
-        if (known.route.node or str(known.route.next_hop)) not in named
+        if not any((path.node or str(path.next_hop)) in named for path in known.route.paths)
     }
     assert rib.lingering == silent - {route.prefix for route in told}
     assert {prefix: rib.routes[prefix] for prefix in rib.lingering}.items() <= before.items()

@@ -108,9 +108,9 @@ def test_withdrawing_a_host_removes_exactly_its_items(world: World, data: st.Dat
     for name, member in world.members.items():
         theirs = {
             item.key for other in world.routes if other not in (gone, name)
-            for route in world.routes[other] for item in peer_items(member.node, route, remote=world.remote)
+            for route in world.routes[other] for item in peer_items(member.node, route, remote=world.remote)[0]
         }  # fmt: skip
-        own = {item.key for route in routes for item in peer_items(member.node, route, remote=world.remote)}
+        own = {item.key for route in routes for item in peer_items(member.node, route, remote=world.remote)[0]}
         expected = before[name].keys() - (own - theirs) if name != gone else before[name].keys()
         assert after[name].keys() == expected
     world.announce(gone, routes)
@@ -204,7 +204,7 @@ def change_over(world: World, host: str, remote: Dataplane) -> None:
     member = world.members[host]
     world.pending(host)  # what it has heard until now is in
     for other, routes in world.routes.items():
-        items = [item for route in routes for item in peer_items(member.node, route, remote=remote)]
+        items = [item for route in routes for item in peer_items(member.node, route, remote=remote)[0]]
         member.reconciler.want(("peer", other), items if other != host else ())
 
 

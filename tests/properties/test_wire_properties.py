@@ -10,7 +10,16 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 import attrs
 from hypothesis import given, strategies as st
 
-from containernet.items import FdbEntry, InterfaceAddress, IpEncap, KernelRoute, Link, Neighbour, Veth
+from containernet.items import (
+    FdbEntry,
+    InterfaceAddress,
+    IpEncap,
+    KernelRoute,
+    Link,
+    Neighbour,
+    Veth,
+    multipath,
+)
 from containernet.model import Address, Interface, Prefix
 from containernet.planning import Create, Delete, Operation, Replace
 from containernet_backends.netlink import constants as c
@@ -65,16 +74,29 @@ def interfaces(draw: st.DrawFn) -> Interface:
 
 @st.composite
 def kernel_routes(draw: st.DrawFn) -> KernelRoute:
-    """Return any route; the next hop may be of the other family where that exists (RFC 5549)."""
+    """Return any route, of one next hop or of several."""
+    route = draw(single_routes())
+    if route.next_hop is None:
+        return route
+    gateways = addresses(route.destination.version) | addresses(6)
+    others: st.SearchStrategy[Address | IpEncap] = outer_headers if route.encap else gateways
+    return multipath([route, *map(route.by, draw(st.lists(others, max_size=3)))])
+
+
+outer_headers = st.builds(IpEncap, source=addresses(6), destination=addresses(6))
+
+
+@st.composite
+def single_routes(draw: st.DrawFn) -> KernelRoute:
+    """Return any route of one next hop, which may be of the other family where that exists (RFC 8950)."""
     version = draw(st.sampled_from((4, 6)))
     gateway = draw(st.none() | addresses(version) | (addresses(6) if version == 4 else st.none()))
-    encaps = st.builds(IpEncap, source=addresses(6), destination=addresses(6))
     return KernelRoute(
         destination=draw(prefixes(version)),
         link=draw(links),
         gateway=gateway,
         onlink=draw(st.booleans()),
-        encap=draw(st.none() | encaps) if gateway is None and version == 6 else None,
+        encap=draw(st.none() | outer_headers) if gateway is None and version == 6 else None,
         table=draw(st.sampled_from((1, 254, 255, 256)) | st.integers(1, 0xFFFFFFFF)),
         metric=draw(
             st.just(0) | st.integers(1, 0xFFFFFFFF).filter(lambda metric: metric != c.IP6_RT_PRIO_USER)
@@ -146,7 +168,7 @@ def test_a_deletion_is_about_our_route_alone(route: KernelRoute) -> None:
     owned = decode_route(found.body, {})
     assert owned is not None
     assert owned.item.key == route.key
-    assert owned.item == attrs.evolve(route, link="", gateway=None, onlink=False, encap=None)
+    assert owned.item == attrs.evolve(route, link="", gateway=None, onlink=False, encap=None, equal_cost=())
 
 
 @given(

@@ -77,6 +77,7 @@ def test_every_reason_why_not(changes: dict[str, Any], reasons: list[str]) -> No
             "kept for now, in case the store has forgotten",
         ),
         ({"quarantined": {"/k": "not JSON"}}, "record /k set aside: not JSON"),
+        ({"rivals": ("10.4.2.0/24 goes by another",)}, "10.4.2.0/24 goes by another"),
         ({"gone": (CONTAINER,)}, "container c1: its namespace /run/netns/c1 is gone; detach it"),
         (
             {"stranded": (CONTAINER,)},

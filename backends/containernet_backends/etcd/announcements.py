@@ -21,6 +21,7 @@ import attrs
 from containernet.errors import ConfigError, StoreUnavailable
 from containernet.model import Prefix, Route, contains
 
+from ..leasing import check_announcement
 from . import records, requests
 from .client import Client
 from .ledger import Ledger
@@ -69,6 +70,7 @@ class Announcements:
 
     def announce(self, route: Route) -> None:
         """Tell everybody; see RouteStore."""
+        check_announcement(route)
         self._change(route, withdraw=False)
 
     def withdraw(self, route: Route) -> None:

@@ -15,7 +15,7 @@ from containernet.planning import Create, Delete, Operation, Replace
 
 from . import constants as c
 from .links import read_links
-from .ownership import PROTOCOL, protocol_name
+from .ownership import PROTOCOL, protocol_name, removal
 from .refusals import Refused
 from .socket import NetlinkSocket
 from .wire import (
@@ -36,9 +36,13 @@ _STATIC = c.NUD_PERMANENT | c.NUD_NOARP
 
 
 class Occupants:
-    """Who is in the way, read once for each table in which something is; for the length of one batch."""
+    """Who is in the way, read once for each table in which something is; for the length of one batch.
+
+    `links` are those that the others' items are on.
+    """
 
     def __init__(self, socket: NetlinkSocket) -> None:
+        self.links: set[str] = set()
         self._socket = socket
         self._links: dict[int, LinkRecord] = read_links(socket)
         self._names = {index: record.name for index, record in self._links.items()}
@@ -57,8 +61,9 @@ class Occupants:
             # Linux up to 6.1 at least does not change the number of an IPv4 address that stands.
             return (Delete(item), Create(item))
         if found is not None:
+            self.links.add(found.item.link)
             owner = protocol_name(found.protocol)
-            reason = f"{found.item} exists already, proto {owner}: remove it or {_way_out(item)}"
+            reason = f"{found.item} exists already, proto {owner}: {_way_out(found)}"
             raise Refused(errno.EEXIST, reason)
         return self._instead_of_unseen(item)
 
@@ -116,5 +121,7 @@ def _version(item: KernelRoute | Neighbour | InterfaceAddress) -> int:
     return (item.destination if isinstance(item, KernelRoute) else item.address).version
 
 
-def _way_out(item: BatchedItem) -> str:
-    return "exclude it from the pool" if isinstance(item, KernelRoute) else "choose another address"
+def _way_out(found: Owned) -> str:
+    if isinstance(found.item, KernelRoute):
+        return f"`{removal(found.item, found.protocol)}`, or exclude it from the pool"
+    return "remove it or choose another address"

@@ -33,6 +33,7 @@ from .namespaces import Namespace
 from .ownership import keeps_address_protocol
 from .reading import read_items
 from .refusals import FORBIDDEN, GONE, Refused, explain
+from .rivals import find_rivals
 from .socket import NetlinkSocket
 from .sysctls import change_sysctl, read_sysctl
 from .tables import FORWARDING, read_tables
@@ -46,7 +47,7 @@ _Result = TypeVar("_Result")
 class NetlinkKernel:
     """One network namespace of a Linux kernel.
 
-    Fulfils Kernel, EntersNamespaces, ReadsSysctls, ShowsTables and Underlay.
+    Fulfils Kernel, EntersNamespaces, FindsRivals, ReadsSysctls, ShowsTables and Underlay.
 
     Args:
         netns: the namespace's path, such as /run/netns/c1; empty: the one that the process is in.
@@ -62,6 +63,7 @@ class NetlinkKernel:
         self._closed = False
         self._encoder = Encoder()
         self._sysctls: dict[str, Sysctl] = {}
+        self._beside: set[str] = set()  # the links of what was in the way
         self._view = View(address_protocol=keeps_address_protocol(platform.release()))
 
     @classmethod
@@ -95,9 +97,11 @@ class NetlinkKernel:
         with self._lock:
             socket = self._open()
             self._view.expect(operations)
+            self._beside.clear()
             for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
                 run = list(group)
                 failures += self._batch(socket, run) if batched else self._each(socket, run)
+            self._view.refused(failures, beside=self._beside)
         # A sysctl is a file: root without the capability may write it, and may still program nothing.
         tried = sum(not isinstance(operation.item, Sysctl) for operation in operations)
         forbidden = sum(
@@ -160,6 +164,11 @@ class NetlinkKernel:
             found = find_underlay(self._open(), interface)
             self._view.watch(found.name)
             return found
+
+    def rivals(self, items: Iterable[Item]) -> Sequence[str]:
+        """Return whose items are used instead of those, see FindsRivals."""
+        with self._lock:
+            return find_rivals(self._open(), items)
 
     def show_tables(self) -> Tables:
         """Return all that the namespace forwards by, see ShowsTables."""
@@ -226,6 +235,7 @@ class NetlinkKernel:
                 instead += [(at, other) for other in occupants.instead(operation)]
             except Refused as objection:
                 failures[at] = _failure(operation, objection)
+        self._beside |= occupants.links if occupants else set()
         if any(isinstance(other, Delete) for _, other in instead):
             self._view.doubt()
         for nth, refused in self._send(socket, [other for _, other in instead]).items():

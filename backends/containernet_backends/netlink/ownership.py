@@ -15,6 +15,10 @@ from __future__ import annotations
 
 import re
 
+from containernet.items import KernelRoute
+
+from .constants import RT_TABLE_MAIN
+
 # RTPROT_* above 4 are for user space to share out (rtnetlink(7), /etc/iproute2/rt_protos). Taken, among others:
 # 8-18 (zebra 11, bird 12, dhcp 16, keepalived 18), 42 babel, 80 calico's vxlan, 84 ovn, 99 openr, 186-192 frr.
 PROTOCOL = 77
@@ -31,6 +35,13 @@ _NAMES = {
 def protocol_name(protocol: int) -> str:
     """Return a protocol number with its usual name, such as `bird (12)`."""
     return f"{_NAMES[protocol]} ({protocol})" if protocol in _NAMES else str(protocol)
+
+
+def removal(route: KernelRoute, protocol: int) -> str:
+    """Return the command that removes a route of that protocol number, and none of anybody else's."""
+    metric = f" metric {route.metric}" if route.metric else ""
+    table = f" table {route.table}" if route.table != RT_TABLE_MAIN else ""
+    return f"ip route del {route.destination} proto {protocol}{metric}{table}"
 
 
 def keeps_address_protocol(release: str) -> bool:

@@ -71,7 +71,8 @@ def _reason(operation: Operation, code: int) -> str:
         case errno.ENETUNREACH | errno.EHOSTUNREACH | errno.EINVAL if (
             isinstance(item, KernelRoute) and item.gateway
         ):
-            return f"gateway {item.gateway} is not on link at {item.link}: add an address, or route onlink"
+            gateways = " or ".join(str(path.gateway) for path in item.paths)
+            return f"gateway {gateways} is not on link at {item.link}: add an address, or route onlink"
         case errno.ERANGE | errno.EINVAL if isinstance(item, Link):
             return f"{item.name} does not take mtu {item.mtu}{f' and address {item.mac}' if item.mac else ''}"
         case errno.EEXIST if isinstance(item, Link):

@@ -7,21 +7,28 @@ entries name none before Linux 6.2); a refused operation stays a difference as s
 key; and other people's routes, containers and learned neighbours pass without waking anyone.
 
 IPv4 routes leave without a word when their link goes down or loses its last address. So the links that
-our items stand on are watched, whoever's they are: their state, their MTU, their addresses.
+our items stand on are watched, whoever's they are: their state, their MTU, their addresses. Where we take that
+last address ourselves, nothing is believed until the next `read`.
+
+What was refused because of somebody else is tried again as soon as that leaves: the device that has the VNI,
+the route with the same key; or when an address comes to the link. Only these wake, however much else goes.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 
 import attrs
 
-from containernet.items import FdbEntry, Item, Key, Link, Vxlan
+from containernet.contracts import Failure
+from containernet.items import FdbEntry, InterfaceAddress, Item, KernelRoute, Key, Link, Neighbour, Vxlan
 from containernet.planning import Delete, Operation
 
 from . import constants as c
 from .frames import Message
 from .ownership import PROTOCOL
+from .refusals import only_once
 from .wire import (
     LinkRecord,
     decode_address,
@@ -31,6 +38,7 @@ from .wire import (
     link_family,
     neighbour_index,
     neighbour_state,
+    route_key,
     route_protocol,
 )
 
@@ -51,6 +59,7 @@ class View:
         self._doubtful = False
         self._stands_on: set[str] = set()
         self._watched: set[str] = set()
+        self._refused: dict[Key, Failure] = {}
 
     def reset(self, links: Mapping[int, LinkRecord], items: Mapping[Key, Item]) -> None:
         """Believe what has just been read, and nothing else."""
@@ -59,6 +68,7 @@ class View:
         self._items = dict(items)
         self._expected.clear()
         self._doubtful = False
+        self._refused.clear()
         self._stands_on = set(self._watched)
         for item in items.values():
             self._lean(item)
@@ -66,6 +76,15 @@ class View:
     def expect(self, operations: Iterable[Operation]) -> None:
         """Believe that the operations will have been carried out."""
         self._expected.extend(operations)
+
+    def refused(self, failures: Iterable[Failure], *, beside: Iterable[str]) -> None:
+        """Watch for the end of what was in the way of the operations that failed.
+
+        Args:
+            beside: the links of somebody else's routes among that.
+        """
+        self._refused.update((each.operation.item.key, each) for each in failures)
+        self._stands_on.update(beside)
 
     def _catch_up(self) -> None:
         # Not at once: hashing the keys costs as much as encoding the messages, and mostly `read` comes first.
@@ -78,7 +97,18 @@ class View:
             self._items.pop(item.key, None)
             if isinstance(item, Link) and item.name not in self._watched:
                 self._stands_on.discard(item.name)
+            elif isinstance(item, InterfaceAddress):
+                self._doubtful |= self._lost_its_last(item)
         self._expected.clear()
+
+    def _lost_its_last(self, gone: InterfaceAddress) -> bool:
+        """Return whether an address was the last one of IPv4 on a link that more stands on (fib_disable_ip)."""
+        there = [each for each in self._items.values() if each.link == gone.link]
+        return (
+            gone.address.version == 4
+            and any(isinstance(each, KernelRoute | Neighbour) for each in there)
+            and not any(isinstance(each, InterfaceAddress) and each.address.version == 4 for each in there)
+        )
 
     def doubt(self) -> None:
         """Believe nothing until `reset`: what was done may have had effects that the kernel does not report."""
@@ -133,6 +163,10 @@ class View:
         before = self.links.pop(record.index, None)
         if before is not None and before.name != record.name:
             heard.items["link", before.name] = None
+        if self._refused and before is not None and (had := only_once(before.type(self._names))):
+            items = (each.operation.item for each in self._refused.values())
+            lacking = {only_once(item.type) for item in items if isinstance(item, Link)}
+            heard.disturbed |= had in lacking and (gone or only_once(record.type(self._names)) != had)
         if not gone:
             self.links[record.index] = record
             self._names[record.index] = record.name
@@ -157,8 +191,18 @@ class View:
         ours = owned.protocol == PROTOCOL if self.address_protocol else self._is_believed(owned.item.link)
         if ours or key in self._items:
             heard.items[key] = owned.item if ours and message.type == c.RTM_NEWADDR else None
-        elif message.type == c.RTM_DELADDR and owned.item.link in self._stands_on:
-            heard.disturbed = True
+        elif owned.item.link in self._stands_on:
+            heard.disturbed |= message.type == c.RTM_DELADDR or self._was_missing(owned.item)
+
+    def _was_missing(self, found: Item) -> bool:
+        """Return whether a route was refused whose gateway is on link by that address."""
+        return isinstance(found, InterfaceAddress) and any(
+            isinstance(item := each.operation.item, KernelRoute)
+            and each.errno != errno.EEXIST
+            and item.link == found.link
+            and item.gateway in found.address.network
+            for each in self._refused.values()
+        )
 
     def _hear_neighbour(self, message: Message, heard: _Round) -> None:
         if self._names.get(neighbour_index(message.body)) not in self._stands_on:
@@ -177,6 +221,8 @@ class View:
 
     def _hear_route(self, message: Message, heard: _Round) -> None:
         ours = route_protocol(message.body) == PROTOCOL
+        if self._refused and not ours and message.type == c.RTM_DELROUTE:
+            heard.disturbed |= route_key(message.body) in self._refused
         # Somebody else's route matters only where it took the place of one.
         if not ours and not message.flags & c.NLM_F_REPLACE:
             return

@@ -6,8 +6,8 @@ where a general encoder takes several hundred. IPv4 and IPv6 differ in the lengt
 
 Decoders take `names`, interface index to name, since the wire knows links by index only; a link that nobody
 knows is "". They return an item with the number of its owner, or None for what cannot be an item. An item
-that somebody bent into something that we never make (a second next hop, a nexthop object) is read as one that
-equals nothing desired, so that the planner puts it right.
+that somebody bent into something that we never make (a next hop with a weight, a nexthop object) is read as one
+that equals nothing desired, so that the planner puts it right.
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ from containernet.items import (
     IpEncap,
     IpTunnel,
     KernelRoute,
+    Key,
     Link,
     LinkType,
     Neighbour,
     Veth,
     Vxlan,
+    multipath,
 )
 from containernet.model import Address, Interface, Prefix
 from containernet.planning import Create, Delete, Operation, Replace
 
 from . import constants as c
-from .frames import HEADER, Malformed, attribute, attributes, number, text
+from .frames import HEADER, Malformed, attribute, attributes, message, number, text
 from .ownership import ALIAS, PROTOCOL
 
 Names = Mapping[int, str]
@@ -48,12 +50,16 @@ BatchedItem = KernelRoute | Neighbour | FdbEntry | InterfaceAddress
 BATCHED = frozenset({KernelRoute, Neighbour, FdbEntry, InterfaceAddress})
 
 _RTMSG = struct.Struct("=8BI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_RTNEXTHOP = struct.Struct("=HBBi")  # length with the attributes that follow, flags, weight - 1, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _IFADDRMSG = struct.Struct("=4BI")  # family, prefixlen, flags, scope, index
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _START = struct.Struct("=IHH")
 _U32 = struct.Struct("=I")
 _SIZE = {4: 4, 6: 16}
+# Of IPv6, Linux takes several next hops only if each has a gateway, an outer header or not
+# (rt6_qualify_for_ecmp). The device of a tunnel asks nobody for neighbours, so that any address will do.
+_NO_GATEWAY = IPv6Address("fe80::1")
 _FAMILY = {4: AF_INET, 6: AF_INET6}
 
 _FLAGS: Mapping[type[Operation], int] = {
@@ -96,6 +102,8 @@ class Encoder:
         item = operation.item
         verb = type(operation)
         if type(item) is KernelRoute:
+            if item.equal_cost and verb is not Delete:
+                return _encode_multipath(verb, item, index, sequence)
             first = item.destination.network_address.packed
             hop = item.encap.destination if item.encap else item.gateway
             second = hop.packed if hop is not None and verb is not Delete else b""
@@ -164,36 +172,67 @@ def _route_template(verb: type[Operation], item: KernelRoute, index: int, via: i
     # Told to delete, Linux takes each field that is set as a condition: table, metric and our protocol are the
     # route's identity and stay; link and gateway are not part of it. "Nowhere" is any scope.
     scope = c.RT_SCOPE_NOWHERE if verb is Delete else c.RT_SCOPE_UNIVERSE if via else c.RT_SCOPE_LINK
-    middle = [
-        _RTMSG.pack(
-            _FAMILY[version],
-            item.destination.prefixlen,
-            0,
-            0,
-            item.table if item.table < 256 else c.RT_TABLE_UNSPEC,
-            PROTOCOL,
-            scope,
-            c.RTN_UNICAST,
-            c.RTNH_F_ONLINK if item.onlink and verb is not Delete else 0,
-        ),
-        attribute(c.RTA_TABLE, _U32.pack(item.table)),
-    ]
-    metric = item.metric or (c.IP6_RT_PRIO_USER if version == 6 else 0)
-    if metric:
-        middle.append(attribute(c.RTA_PRIORITY, _U32.pack(metric)))
+    middle = [_route_head(item, scope, flags=c.RTNH_F_ONLINK if item.onlink and verb is not Delete else 0)]
     if verb is not Delete:
         middle.append(attribute(c.RTA_OIF, _U32.pack(index)))
     middle.append(_attribute_head(c.RTA_DST, size))
     between = b""
     if item.encap and verb is not Delete:
         between, via = _encap_head(item.encap), item.encap.destination.version
-    elif via == version:
-        between = _attribute_head(c.RTA_GATEWAY, size)
-    elif via:  # RFC 5549: a next hop of the other family
-        between = _attribute_head(c.RTA_VIA, 2 + _SIZE[via]) + struct.pack("=H", _FAMILY[via])
+    elif via:
+        between = _gateway_head(via, other=via != version)
     varying = size + (_SIZE[via] if via else 0)
     after = bytes(-(len(between) + varying) % 4)
     return _template(c.RTM_NEWROUTE, verb, middle=b"".join(middle), size=varying, between=between, after=after)
+
+
+def _route_head(item: KernelRoute, scope: int, *, flags: int = 0) -> bytes:
+    """Return what a message about a route begins with: its identity but for the destination."""
+    head = _RTMSG.pack(
+        _FAMILY[item.destination.version],
+        item.destination.prefixlen,
+        0,
+        0,
+        item.table if item.table < 256 else c.RT_TABLE_UNSPEC,
+        PROTOCOL,
+        scope,
+        c.RTN_UNICAST,
+        flags,
+    )
+    head += attribute(c.RTA_TABLE, _U32.pack(item.table))
+    metric = item.metric or (c.IP6_RT_PRIO_USER if item.destination.version == 6 else 0)
+    return head + attribute(c.RTA_PRIORITY, _U32.pack(metric)) if metric else head
+
+
+def _gateway_head(version: int, *, other: bool) -> bytes:
+    """Return the attribute of a gateway up to its address; of the other family it is another (RFC 8950)."""
+    if not other:
+        return _attribute_head(c.RTA_GATEWAY, _SIZE[version])
+    return _attribute_head(c.RTA_VIA, 2 + _SIZE[version]) + struct.pack("=H", _FAMILY[version])
+
+
+def _encode_multipath(verb: type[Operation], item: KernelRoute, index: int, sequence: int) -> bytes:
+    """Return the message of a route with several next hops: rare, so it has no template."""
+    version = item.destination.version
+    flags = c.RTNH_F_ONLINK if item.onlink else 0
+    nexthops = []
+    for path in item.paths:
+        if path.encap is not None:
+            hop = _encap_head(path.encap) + path.encap.destination.packed
+            hop += attribute(c.RTA_GATEWAY, _NO_GATEWAY.packed)
+        else:
+            assert path.gateway is not None
+            hop = (
+                _gateway_head(path.gateway.version, other=path.gateway.version != version) + path.gateway.packed
+            )
+            hop += bytes(-len(hop) % 4)
+        nexthops.append(_RTNEXTHOP.pack(_RTNEXTHOP.size + len(hop), flags, 0, index) + hop)
+    body = b"".join((
+        _route_head(item, c.RT_SCOPE_UNIVERSE),
+        attribute(c.RTA_DST, item.destination.network_address.packed),
+        attribute(c.RTA_MULTIPATH, b"".join(nexthops)),
+    ))  # fmt: skip
+    return message(c.RTM_NEWROUTE, _FLAGS[verb], sequence, body)
 
 
 def _encap_head(encap: IpEncap) -> bytes:
@@ -259,6 +298,25 @@ def route_protocol(body: bytes) -> int:
     return body[5] if len(body) > 5 else 0
 
 
+def route_key(body: bytes) -> Key:
+    """Return the key of a route of any kind, such as `blackhole`: one of them stands in the way of another."""
+    if len(body) < _RTMSG.size:
+        raise Malformed(f"route of {len(body)} octets: expected at least {_RTMSG.size}")
+    family, length, _, _, table, *_ = _RTMSG.unpack_from(body)
+    destination, table, metric = _identity(family, length, table, attributes(body, _RTMSG.size))
+    return KernelRoute(destination=destination, link="", table=table, metric=metric).key
+
+
+def _identity(family: int, length: int, table: int, found: Mapping[int, bytes]) -> tuple[Prefix, int, int]:
+    """Return destination, table and metric of a route."""
+    if c.RTA_TABLE in found:
+        table = number(found[c.RTA_TABLE])
+    metric = number(found[c.RTA_PRIORITY]) if c.RTA_PRIORITY in found else 0
+    if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER:
+        metric = 0
+    return _prefix(family, found.get(c.RTA_DST, b""), length), table, metric
+
+
 def decode_route(body: bytes, names: Names) -> Owned | None:
     """Return the unicast route of an RTM_NEWROUTE or RTM_DELROUTE."""
     if len(body) < _RTMSG.size:
@@ -267,25 +325,55 @@ def decode_route(body: bytes, names: Names) -> Owned | None:
     if kind != c.RTN_UNICAST or flags & c.RTM_F_CLONED or family not in (AF_INET, AF_INET6):
         return None
     found = attributes(body, _RTMSG.size)
-    if c.RTA_TABLE in found:
-        table = number(found[c.RTA_TABLE])
-    metric = number(found[c.RTA_PRIORITY]) if c.RTA_PRIORITY in found else 0
-    if family == AF_INET6 and metric == c.IP6_RT_PRIO_USER:
-        metric = 0
+    destination, table, metric = _identity(family, length, table, found)
     bent = c.RTA_MULTIPATH in found or c.RTA_NH_ID in found
-    gateway = found.get(c.RTA_GATEWAY) or found.get(c.RTA_VIA, b"")[2:]
-    return Owned(
-        KernelRoute(
-            destination=_prefix(family, found.get(c.RTA_DST, b""), length),
-            link="" if bent or c.RTA_OIF not in found else names.get(number(found[c.RTA_OIF]), ""),
-            gateway=_address(gateway) if gateway and not bent else None,
-            onlink=bool(flags & c.RTNH_F_ONLINK) and not bent,
-            encap=None if bent else _encap(found),
-            table=table,
-            metric=metric,
-        ),
-        protocol,
+    route = KernelRoute(
+        destination=destination,
+        link="" if bent or c.RTA_OIF not in found else names.get(number(found[c.RTA_OIF]), ""),
+        gateway=None if bent else _gateway(found),
+        onlink=bool(flags & c.RTNH_F_ONLINK) and not bent,
+        encap=None if bent else _encap(found),
+        table=table,
+        metric=metric,
     )
+    if c.RTA_MULTIPATH in found:
+        route = _multipath(route, found[c.RTA_MULTIPATH], names)
+    return Owned(route, protocol)
+
+
+def _gateway(found: Mapping[int, bytes]) -> Address | None:
+    packed = found.get(c.RTA_GATEWAY) or found.get(c.RTA_VIA, b"")[2:]
+    return _address(packed) if packed else None
+
+
+def _multipath(route: KernelRoute, nexthops: bytes, names: Names) -> KernelRoute:
+    """Return the route with these next hops; as it is where we never make such: weights, several links."""
+    paths = []
+    offset = 0
+    while offset < len(nexthops):
+        if len(nexthops) - offset < _RTNEXTHOP.size:
+            raise Malformed(f"{len(nexthops) - offset} octets left: expected a next hop of {_RTNEXTHOP.size}")
+        length, flags, weight, index = _RTNEXTHOP.unpack_from(nexthops, offset)
+        if not _RTNEXTHOP.size <= length <= len(nexthops) - offset:
+            raise Malformed(f"next hop of {length} octets where {len(nexthops) - offset} are left")
+        found = attributes(nexthops[offset : offset + length], _RTNEXTHOP.size)
+        gateway, encap = _gateway(found), _encap(found)
+        if weight or gateway is None:
+            return route
+        paths.append(
+            attrs.evolve(
+                route,
+                link=names.get(index, ""),
+                gateway=gateway if encap is None else None,
+                onlink=bool(flags & c.RTNH_F_ONLINK),
+                encap=encap,
+            )
+        )
+        offset += (length + 3) & ~3
+    try:
+        return multipath(paths)
+    except ValueError:
+        return route
 
 
 def _encap(found: Mapping[int, bytes]) -> IpEncap | None:
@@ -464,6 +552,12 @@ def route_filter(family: int, *, protocol: int = 0, table: int = 0) -> bytes:
     """Return the body of a dump of unicast routes, of one protocol or table where they are not 0."""
     start = _RTMSG.pack(family, 0, 0, 0, table if table < 256 else 0, protocol, 0, c.RTN_UNICAST, 0)
     return start + (attribute(c.RTA_TABLE, _U32.pack(table)) if table else b"")
+
+
+def route_lookup(address: Address) -> bytes:
+    """Return the body of the question by which entry of the FIB a packet to that address would go."""
+    start = _RTMSG.pack(_FAMILY[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, c.RTM_F_FIB_MATCH)
+    return start + attribute(c.RTA_DST, address.packed)
 
 
 def neighbour_filter(family: int, index: int = 0) -> bytes:

@@ -19,7 +19,7 @@ from containernet.jsonform import network_from_json, network_to_json
 from containernet.model import Lease, NetworkConfig, Prefix, Route
 from containernet.options import build
 
-from ..leasing import Clock, boot_clock, check_claim, check_subnets, check_ttl
+from ..leasing import Clock, boot_clock, check_announcement, check_claim, check_subnets, check_ttl
 from . import changes, ledger
 from .database import Database, Place, corrupt
 from .subscription import SqliteSubscription
@@ -132,6 +132,7 @@ class SqliteStore:
 
     def announce(self, route: Route) -> None:
         """Tell everybody; ends with the node's lease if the prefix lies in one that lives now."""
+        check_announcement(route)
         with self._using() as database, database.writing() as db:
             ledger.expire(db, self._place.now())
             changes.announce(db, route, lease=ledger.covering(db, route), history=self._history)
