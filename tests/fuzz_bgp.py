@@ -110,6 +110,8 @@ class Hostile:
         if draw.random() < 0.1:
             return draw.randbytes(draw.randrange(200))
         message = draw.choice(self._valid)
+        if draw.random() < 0.1:  # header and all
+            return self._mutated(message) + message
         if draw.random() < 0.2:  # a good header, and anything behind it
             return frame(
                 draw.choice([UPDATE, UPDATE, OPEN]), self._mutated(draw.randbytes(draw.randrange(4, 60)))

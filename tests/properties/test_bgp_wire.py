@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from containernet.model import Scalar, Tunnel
-from containernet_backends.bgp import communities, encapsulation, nlri, update, wire_attributes as wire
+from containernet_backends.bgp import (
+    as_paths,
+    communities,
+    encapsulation,
+    nlri,
+    update,
+    wire_attributes as wire,
+)
 from containernet_backends.bgp.attributes import Attributes
 from containernet_backends.bgp.capabilities import Capabilities, Restart
 from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
@@ -236,7 +243,7 @@ def test_an_old_speaker_between_two_new_ones_loses_nothing(
         asn for each in said.as_path for asn in each.asns
     ]
     assert heard.aggregator == said.aggregator
-    assert wire.path_length(heard.as_path) == wire.path_length(said.as_path)
+    assert as_paths.path_length(heard.as_path) == as_paths.path_length(said.as_path)
 
 
 @given(st.data(), values.FAMILY, st.booleans())

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from containernet_backends.bgp import notification as n
-from containernet_backends.bgp.capabilities import AS_TRANS, Capabilities, Restart, negotiate, offer
+from containernet_backends.bgp.as_paths import AS_TRANS
+from containernet_backends.bgp.capabilities import Capabilities, Restart, negotiate, offer
 from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
 from containernet_backends.bgp.message import Capability, Open
 from containernet_backends.bgp.notification import Violation

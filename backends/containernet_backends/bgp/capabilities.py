@@ -14,6 +14,7 @@ from typing import Self
 
 import attrs
 
+from .as_paths import AS_TRANS
 from .families import IPV4, IPV6, Family
 from .message import Capability, Open
 from .notification import (
@@ -36,7 +37,6 @@ ADD_PATH = 69  # RFC 7911 s4
 ENHANCED_REFRESH = 70  # RFC 7313 s3.1
 FQDN = 73  # draft-walton-bgp-hostname-capability
 
-AS_TRANS = 23456  # RFC 6793 s9
 RECEIVE, SEND, BOTH = 1, 2, 3  # RFC 7911 s4
 _RESTARTED, _NOTIFICATION = 0x8, 0x4  # RFC 4724 s3, RFC 8538 s2
 _FORWARDING = 0x80  # RFC 4724 s3

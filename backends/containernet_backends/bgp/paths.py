@@ -13,10 +13,10 @@ import attrs
 
 from containernet.model import Address
 
+from .as_paths import path_length
 from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes
 from .families import Family
 from .policy import EVERYTHING, Judgement, Policy
-from .wire_attributes import path_length
 
 Entry = tuple["Path", ...]  # what is known of a prefix, the best first; never empty
 

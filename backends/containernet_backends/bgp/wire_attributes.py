@@ -19,18 +19,15 @@ from typing import NamedTuple
 
 import attrs
 
+from . import as_paths
+from .as_paths import AS_TRANS, CONFEDERATION, Malformed
 from .attributes import (
-    AS_CONFED_SEQUENCE,
-    AS_CONFED_SET,
-    AS_SEQUENCE,
-    AS_SET,
     INCOMPLETE,
     Attributes,
     Encapsulation,
     Segment,
     Unknown,
 )
-from .capabilities import AS_TRANS
 from .families import IPV4, Family
 from .notification import (
     INVALID_NEXT_HOP,
@@ -58,8 +55,6 @@ LARGE_COMMUNITIES = 32  # RFC 8092
 
 OPTIONAL, TRANSITIVE, PARTIAL, EXTENDED_LENGTH = 0x80, 0x40, 0x20, 0x10  # RFC 4271 s4.3
 _WELL_KNOWN = TRANSITIVE
-
-_CONFEDERATION = (AS_CONFED_SEQUENCE, AS_CONFED_SET)
 
 
 class Approach(IntEnum):
@@ -137,10 +132,6 @@ class Understood:
     @complete.default
     def _complete(self) -> bool:
         return not self.faults and not self.missing
-
-
-class Malformed(Exception):
-    """Why a value is not one of its attribute."""
 
 
 class _Kind(NamedTuple):
@@ -265,40 +256,18 @@ def _origin(value: bytes, negotiated: Negotiated) -> int:
 
 
 def _as_path(value: bytes, negotiated: Negotiated) -> tuple[Segment, ...]:
-    path = _segments(value, 4 if negotiated.as4 else 2)
+    path = as_paths.decode(value, 4 if negotiated.as4 else 2)
     # RFC 5065 s5: those of a confederation that the peer is in and we are not never leave it
-    if negotiated.external and any(segment.type in _CONFEDERATION for segment in path):
+    if negotiated.external and any(segment.type in CONFEDERATION for segment in path):
         raise Malformed("a confederation's segment from an external peer; RFC 5065 s5")
     return path
-
-
-def _segments(value: bytes, width: int) -> tuple[Segment, ...]:
-    segments = []
-    at, form = 0, {2: "H", 4: "I"}[width]
-    while at < len(value):
-        if len(value) - at < 2:
-            raise Malformed("a single octet is left")
-        kind, count = value[at], value[at + 1]
-        start, end = at + 2, at + 2 + count * width
-        if kind not in (AS_SET, AS_SEQUENCE, *_CONFEDERATION):
-            raise Malformed(f"segment type {kind}, expected 1 to 4")
-        if not count:
-            raise Malformed("a segment without AS numbers")
-        if end > len(value):
-            raise Malformed(f"a segment needs {end - at} octets, {len(value) - at} are left")
-        asns = struct.unpack(f">{count}{form}", value[start:end])
-        if 0 in asns:
-            raise Malformed("AS 0; RFC 7607 s2")
-        segments.append(Segment(kind, asns))
-        at = end
-    return tuple(segments)
 
 
 def _as4_path(value: bytes, negotiated: Negotiated) -> tuple[Segment, ...]:
     if len(value) < 6:
         raise Malformed(f"{len(value)} octets, expected at least 6")
     # RFC 6793 s6: segments of confederations are dropped, and the rest is good
-    return tuple(segment for segment in _segments(value, 4) if segment.type not in _CONFEDERATION)
+    return tuple(segment for segment in as_paths.decode(value, 4) if segment.type not in CONFEDERATION)
 
 
 def _aggregator(value: bytes, negotiated: Negotiated) -> tuple[int, IPv4Address]:
@@ -443,51 +412,14 @@ def _first(path: tuple[Segment, ...]) -> int | None:
 
 def _merge(values: dict[str, object]) -> None:
     """Put together what a speaker with 2-octet AS numbers passed on (RFC 6793 s4.2.3)."""
-    path: tuple[Segment, ...] | None = values.pop("as4_path", None)  # type: ignore[assignment]
+    path: tuple[Segment, ...] = values.pop("as4_path", ())  # type: ignore[assignment]
     aggregator = values.pop("as4_aggregator", None)
     if aggregator and "aggregator" in values:
         if values["aggregator"][0] != AS_TRANS:  # type: ignore[index]
             return  # somebody aggregated again who knew neither: both are of an older path
         values["aggregator"] = aggregator
-    old: tuple[Segment, ...] = values.get("as_path", ())  # type: ignore[assignment]
-    if path and (missing := path_length(old) - path_length(path)) >= 0:
-        values["as_path"] = _joined([*_leading(old, missing), *path])
-
-
-def path_length(path: Iterable[Segment]) -> int:
-    """Return how many ASes there are for the decision process (RFC 4271 s9.1.2.2 a, RFC 5065 s5.3)."""
-    return sum(len(segment.asns) if segment.type == AS_SEQUENCE else segment.type == AS_SET for segment in path)
-
-
-def _leading(path: Iterable[Segment], count: int) -> Iterator[Segment]:
-    """Yield the front of `path` that has that length, and a confederation's segments before or behind it."""
-    for segment in path:
-        if segment.type in _CONFEDERATION:
-            yield segment
-        elif not count:
-            return
-        elif segment.type == AS_SET:
-            count -= 1
-            yield segment
-        else:
-            yield Segment(AS_SEQUENCE, segment.asns[:count])
-            if count < len(segment.asns):
-                return
-            count -= len(segment.asns)
-
-
-def _joined(path: Iterable[Segment]) -> tuple[Segment, ...]:
-    joined: list[Segment] = []
-    for segment in path:
-        if (
-            joined
-            and joined[-1].type == segment.type == AS_SEQUENCE
-            and len(joined[-1].asns + segment.asns) <= 255
-        ):
-            joined[-1] = Segment(AS_SEQUENCE, joined[-1].asns + segment.asns)
-        else:
-            joined.append(segment)
-    return tuple(joined)
+    if path and "as_path" in values:
+        values["as_path"] = as_paths.merge(values["as_path"], path)  # type: ignore[arg-type]
 
 
 def encode(attributes: Attributes, negotiated: Negotiated, *, family: Family) -> bytes:
@@ -503,7 +435,7 @@ def attribute(flags: int, type: int, value: bytes) -> bytes:
     """Return one attribute."""
     if len(value) > 255:
         return struct.pack(">BBH", flags | EXTENDED_LENGTH, type, len(value)) + value
-    return bytes([flags, type, len(value)]) + value
+    return bytes([flags & ~EXTENDED_LENGTH, type, len(value)]) + value
 
 
 def _encoded(
@@ -512,7 +444,7 @@ def _encoded(
     # By rising type, as RFC 4271 s5 asks for.
     hop = attributes.next_hop
     yield _WELL_KNOWN, ORIGIN, bytes([attributes.origin])
-    yield _WELL_KNOWN, AS_PATH, _path(attributes.as_path, 4 if negotiated.as4 else 2)
+    yield _WELL_KNOWN, AS_PATH, as_paths.encode(attributes.as_path, 4 if negotiated.as4 else 2)
     if family == IPV4 and hop is not None and hop.version == 4:
         yield _WELL_KNOWN, NEXT_HOP, hop.packed
     if attributes.med is not None:
@@ -523,7 +455,7 @@ def _encoded(
         yield _WELL_KNOWN, ATOMIC_AGGREGATE, b""
     if attributes.aggregator:
         asn, address = attributes.aggregator
-        number = struct.pack(">I", asn) if negotiated.as4 else struct.pack(">H", _in_two_octets(asn))
+        number = struct.pack(">I", asn) if negotiated.as4 else struct.pack(">H", as_paths.in_two_octets(asn))
         yield _BOTH, AGGREGATOR, number + address.packed
     if attributes.communities:
         yield _BOTH, COMMUNITIES, struct.pack(f">{len(attributes.communities)}I", *attributes.communities)
@@ -539,9 +471,9 @@ def _optional(attributes: Attributes, negotiated: Negotiated) -> Iterator[tuple[
         yield _BOTH, EXTENDED_COMMUNITIES, b"".join(attributes.extended)
     if not negotiated.as4:
         # RFC 6793 s4.2.2: only where something did not fit, and without a confederation's segments
-        path = [segment for segment in attributes.as_path if segment.type not in _CONFEDERATION]
+        path = [segment for segment in attributes.as_path if segment.type not in CONFEDERATION]
         if any(asn > 0xFFFF for segment in path for asn in segment.asns):
-            yield _BOTH, AS4_PATH, _path(path, 4)
+            yield _BOTH, AS4_PATH, as_paths.encode(path, 4)
         if attributes.aggregator and attributes.aggregator[0] > 0xFFFF:
             asn, address = attributes.aggregator
             yield _BOTH, AS4_AGGREGATOR, struct.pack(">I", asn) + address.packed
@@ -551,23 +483,6 @@ def _optional(attributes: Attributes, negotiated: Negotiated) -> Iterator[tuple[
         yield _BOTH, LARGE_COMMUNITIES, b"".join(struct.pack(">III", *each) for each in attributes.large)
     for unknown in attributes.unknown:
         yield unknown.flags, unknown.type, unknown.value
-
-
-def _path(path: Iterable[Segment], width: int) -> bytes:
-    octets = bytearray()
-    for segment in path:
-        for at in range(0, len(segment.asns), 255):  # RFC 4271 s5.1.2 a: a full segment is followed by another
-            asns = segment.asns[at : at + 255]
-            octets += bytes([segment.type, len(asns)])
-            if width == 4:
-                octets += struct.pack(f">{len(asns)}I", *asns)
-            else:
-                octets += struct.pack(f">{len(asns)}H", *map(_in_two_octets, asns))
-    return bytes(octets)
-
-
-def _in_two_octets(asn: int) -> int:
-    return asn if asn <= 0xFFFF else AS_TRANS
 
 
 def _encapsulation(encapsulation: Encapsulation) -> bytes:
