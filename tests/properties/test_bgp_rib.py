@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
+from itertools import permutations
+from random import Random
 from typing import Any
 
 import attrs
@@ -129,6 +132,7 @@ class Word:
 
     @property
     def external(self) -> bool:
+        """Whether it is another AS's."""
         return bool(self.name) and PEERS[self.name][0] != US
 
 
@@ -259,6 +263,7 @@ class World:
         self.draining = False
 
     def negotiated(self, name: str, *, forwarding: bool) -> Negotiated:
+        """Return what the session with `name` is like."""
         return Negotiated(
             local_asn=US,
             peer_asn=PEERS[name][0],
@@ -269,6 +274,7 @@ class World:
         )
 
     def join(self, name: str, forwarding: bool) -> None:
+        """A session comes up."""
         if name in self.members:
             return
         negotiated = self.negotiated(name, forwarding=forwarding)
@@ -281,6 +287,7 @@ class World:
             self.forget_stale(name)
 
     def leave(self, name: str, keep: bool) -> None:
+        """It goes down; `keep`: the peer restarts gracefully."""
         if name not in self.members:
             return
         self.exports.leave(self.members.pop(name))
@@ -291,11 +298,13 @@ class World:
             self.forget_stale(name)
 
     def forget_stale(self, name: str) -> None:
+        """The model forgets what is stale."""
         for key in [key for key in self.stale if key[1] == name]:
             self.stale.remove(key)
             del self.words[key]
 
     def announce(self, name: str, nlris: list[bytes], spec: Spec, path_id: int) -> None:
+        """A peer announces."""
         if name not in self.members:
             return
         attributes = spec.said_by(name)
@@ -306,6 +315,7 @@ class World:
             self.stale.discard((nlri, name, path_id))
 
     def withdraw(self, name: str, nlris: list[bytes], path_id: int) -> None:
+        """A peer withdraws."""
         if name not in self.members:
             return
         gone = update.Withdrawal(IPV4, nlris, [path_id] * len(nlris) if path_id else None)
@@ -315,19 +325,23 @@ class World:
             self.stale.discard((nlri, name, path_id))
 
     def refresh(self, name: str) -> None:
+        """A peer wants to be told everything again."""
         if name in self.members:
             self.exports.refresh(self.members[name], IPV4)
 
     def begin_refresh(self, name: str) -> None:
+        """A peer begins to tell everything again."""
         if name in self.members:
             self.table.begin_refresh(self.sources[name], IPV4)
             self.stale |= {key for key in self.words if key[1] == name}
 
     def end_of_rib(self, name: str) -> None:
+        """A peer has told everything, or its time is over."""
         self.table.end_of_rib(self.sources[name], IPV4)
         self.forget_stale(name)
 
     def originate(self, nlri: bytes, there: bool) -> None:
+        """A route of our own comes or goes."""
         attributes = Attributes(origin=IGP, med=5) if there else None
         self.table.originate(IPV4, nlri, attributes)
         self.words.pop((nlri, "", 0), None)
@@ -335,13 +349,16 @@ class World:
             self.words[nlri, "", 0] = Word("", 0, attributes)
 
     def drain(self) -> None:
+        """We are about to leave."""
         self.draining = True
         self.exports.drain()
 
     def work(self) -> None:
+        """Do a step."""
         self.table.work()
 
     def produce(self, most: int, blocked: set[str]) -> None:
+        """Some messages go out; the `blocked` do not read."""
         late = [self.members.get(name) for name in blocked]
         for message, members in self.exports.produce(lambda member: member not in late):
             for member in members:
@@ -354,10 +371,8 @@ class World:
         """Let a peer read a message, as another speaker would."""
         [name] = [name for name, source in self.sources.items() if source is member.source]
         assert self.members.get(name) is member, "told to a session that is over"
-        framer = Framer(4096)
-        framer.feed(octets)
-        for type, body in framer:
-            if type == UPDATE:
+        for kind, body in framed(octets):
+            if kind == UPDATE:
                 theirs = attrs.evolve(
                     member.negotiated, local_asn=PEERS[name][0], peer_asn=US, peer_id=LOCAL.router_id
                 )
@@ -371,6 +386,7 @@ class World:
                     self.knows[name] |= dict.fromkeys(announcement.nlri, announcement.attributes)
 
     def settle(self) -> None:
+        """Everything is done, and everybody reads."""
         while self.table.work():
             pass
         self.produce(10**6, set())
@@ -405,6 +421,7 @@ class World:
             assert self.sources[name].held[IPV4] == held
 
     def source(self, word: Word) -> Source:
+        """Return whose word it is."""
         return self.sources[word.name] if word.name else self.table.own
 
 
@@ -419,3 +436,135 @@ def test_after_any_history_everybody_knows_what_the_slow_model_says(history: lis
     world.settle()
     world.check()
     assert len(world.exports._streams) <= 3, "who has been told everything is of one stream again"
+
+
+plain = Spec(
+    local_pref=100,
+    med=None,
+    origin=IGP,
+    path=(65003,),
+    aggregated=False,
+    next_hop=IPv4Address("192.0.2.7"),
+    communities=(),
+    originator_id=None,
+    cluster_list=(),
+    starts_well=True,
+)
+close = st.builds(
+    lambda med, asn: attrs.evolve(plain, med=med, path=(asn,)),
+    med=st.integers(0, 3),
+    asn=of(65001, 65002, 65003),
+)
+
+
+@given(st.lists(st.tuples(names, close, path_ids), max_size=8), st.randoms())
+def test_med_compares_paths_of_one_neighbour_as_alone(
+    said: list[tuple[str, Spec, int]], random: Random
+) -> None:
+    """Of paths that differ by little more than MED, the winner is the model's, in whatever order they came."""
+    latest = {(name, path_id): spec for name, spec, path_id in said}
+    for _ in range(2):
+        world = World()
+        for (name, path_id), spec in random.sample(sorted(latest.items(), key=str), len(latest)):
+            world.join(name, False)
+            # Externals are one AS further away: level the ground.
+            world.announce(
+                name, NLRIS[:1], attrs.evolve(spec, path=() if PEERS[name][0] != US else spec.path), path_id
+            )
+        world.settle()
+        world.check()
+
+
+@given(st.integers(2, 5), st.booleans(), st.randoms())
+def test_a_mesh_and_a_reflector_converge_and_nobody_is_told_its_own(
+    hosts: int, mesh: bool, random: Random
+) -> None:
+    """Hosts that announce a prefix each know those of all others, however messages are delayed."""
+    cluster = Cluster([f"192.0.2.{at}" for at in range(1, hosts + 1)], mesh=mesh)
+    for at in random.sample(range(hosts), hosts):
+        cluster.originate(at)
+        cluster.deliver(random, random.randrange(10))
+    cluster.deliver(random, None)
+    for table in cluster.tables:
+        assert set(table.routes[IPV4]) == set(NLRIS[:hosts])
+        for at, nlri in enumerate(NLRIS[:hosts]):
+            path = table.best(IPV4, nlri)
+            assert path
+            if path.source is not table.own:
+                assert path.attributes.next_hop == cluster.addresses[at]
+    cluster.withdraw(0)
+    cluster.deliver(random, None)
+    assert not any(NLRIS[0] in table.routes[IPV4] for table in cluster.tables)
+
+
+class Cluster:
+    """Tables that tell each other, over wires that keep the order and delay at will.
+
+    Args:
+        mesh: everybody speaks with everybody; or else with the first alone, which reflects.
+    """
+
+    def __init__(self, hosts: list[str], *, mesh: bool) -> None:
+        self.addresses = list(map(IPv4Address, hosts))
+        self.tables: list[Table] = []
+        self.exports: list[Exports] = []
+        self.wires: dict[tuple[int, int], deque[bytes]] = {}
+        self.sources: dict[tuple[int, int], Source] = {}
+        self.members: dict[Member, tuple[int, int]] = {}
+        for address in self.addresses:
+            ourselves = Ourselves(Local(asn=US, router_id=address), [address])
+            self.tables.append(Table(Judge(ourselves=ourselves), step=2))
+            self.exports.append(Exports(self.tables[-1], batch=2))
+        for at, to in permutations(range(len(hosts)), 2):
+            if mesh or 0 in (at, to):
+                self.connect(at, to, client=not mesh and at == 0)
+
+    def connect(self, at: int, to: int, *, client: bool) -> None:
+        """Let `at` speak to `to`."""
+        there = self.addresses[to]
+        negotiated = Negotiated(local_asn=US, peer_asn=US, peer_id=there, families=(IPV4,))
+        source = Source(address=there, asn=US, identifier=there, external=False, client=client)
+        terms = Terms.of(negotiated, addresses=(self.addresses[at],), policy=EVERYTHING, client=client)
+        member = Member(source=source, negotiated=negotiated, terms=terms)
+        self.sources[at, to], self.members[member], self.wires[at, to] = source, (at, to), deque()
+        self.tables[at].join(source, negotiated)
+        self.exports[at].join(member)
+
+    def originate(self, at: int) -> None:
+        """A host announces its prefix."""
+        self.tables[at].originate(IPV4, NLRIS[at], Attributes(origin=IGP))
+
+    def withdraw(self, at: int) -> None:
+        """A host takes it back."""
+        self.tables[at].originate(IPV4, NLRIS[at], None)
+
+    def deliver(self, random: Random, most: int | None) -> None:
+        """Deliver that many messages over wires chosen at random; None: until there are none."""
+        while most is None or most > 0:
+            for exports in self.exports:
+                for message, members in exports.produce(everybody):
+                    for member in members:
+                        self.wires[self.members[member]].append(message)
+            busy = [way for way, wire in sorted(self.wires.items()) if wire]
+            if not busy:
+                return
+            at, to = random.choice(busy)
+            [(_, body)] = framed(self.wires[at, to].popleft())
+            reading = update.Reader(Negotiated(local_asn=US, peer_asn=US, peer_id=self.addresses[at])).read(
+                body
+            )
+            assert all(NLRIS[to] not in announcement.nlri for announcement in reading.announced)
+            self.tables[to].learn(self.sources[to, at], reading)
+            most = None if most is None else most - 1
+
+
+def framed(octets: bytes) -> list[tuple[int, bytes]]:
+    """Return the types and bodies of messages."""
+    framer = Framer(4096)
+    framer.feed(octets)
+    return list(framer)
+
+
+def everybody(_: Member) -> bool:
+    """Nobody is behind."""
+    return True

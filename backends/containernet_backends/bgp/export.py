@@ -98,7 +98,8 @@ class Exports:
     def refresh(self, member: Member, family: Family) -> None:
         """Tell everything of a family to `member` again (RFC 2918 s4); what was not negotiated is ignored."""
         for stream in self._streams:
-            if stream.watch.family == family and member in stream.members:
+            asked = member in stream.refreshing
+            if stream.watch.family == family and member in stream.members and not asked:
                 stream.refreshing.append(member)
 
     def drain(self) -> None:
@@ -162,6 +163,7 @@ class Exports:
         """Begin the next batch, if there is something to say and somebody who takes it."""
         if stream.refreshing:
             self._refresh(stream)
+            self._reunite(stream)  # where others asked, or there was nothing to be told
         if not stream.has_work:
             return
         late = [member for member in stream.members if not ready(member)]
@@ -172,24 +174,22 @@ class Exports:
 
     def _refresh(self, stream: _Stream) -> None:
         """Let those who asked begin anew; enhanced ones are told where that begins and ends (RFC 7313 s4)."""
-        family, asking = stream.watch.family, stream.refreshing
+        family = stream.watch.family
+        asking = [member for member in stream.refreshing if member in stream.members]
         for enhanced in (True, False):
-            some = [
-                each
-                for each in asking
-                if each.negotiated.enhanced_refresh is enhanced and each in stream.members
-            ]
-            if some:
-                apart = self._part(stream, some) if len(some) < len(stream.members) else stream
-                self._tell_again(apart)
-                if enhanced:
-                    apart.ahead.append(RouteRefresh(family, RouteRefresh.BEGIN).encode())
-                    apart.behind.append(RouteRefresh(family, RouteRefresh.END).encode())
+            some = [member for member in asking if member.negotiated.enhanced_refresh is enhanced]
+            if not some or not (enhanced or self._table.routes[family] or stream.watch.pending):
+                continue  # nobody asks, or there is nothing to be told
+            apart = self._part(stream, some) if len(some) < len(stream.members) else stream
+            self._tell_again(apart)
+            if enhanced:
+                apart.ahead.append(RouteRefresh(family, RouteRefresh.BEGIN).encode())
+                apart.behind.append(RouteRefresh(family, RouteRefresh.END).encode())
         stream.refreshing = []
 
     def _tell_again(self, stream: _Stream) -> None:
-        stream.again = True
         stream.watch.pending = {**self._table.routes[stream.watch.family], **stream.watch.pending}
+        stream.again = bool(stream.watch.pending)
 
     def _part(self, stream: _Stream, leaving: list[Member]) -> _Stream:
         """Make a stream of its own for some members, which have been told the same so far."""
@@ -203,14 +203,14 @@ class Exports:
             behind=list(stream.behind),
         )
         stream.members = [member for member in stream.members if member not in leaving]
-        self._streams.append(apart)
+        self._streams.insert(0, apart)  # its turn is next: `produce` must not stop before
         return apart
 
     def _reunite(self, stream: _Stream) -> None:
         """Let a stream that has told everything go on as one with another that has, too."""
         for other in self._streams:
             settled = not (stream.busy or other.busy)
-            if settled and other is not stream and other.telling is stream.telling:
+            if settled and other is not stream and other.telling is stream.telling and stream.members:
                 other.members += stream.members
                 self._drop(stream)
                 return
@@ -321,7 +321,7 @@ class _Said:
             for message in update.pack_withdrawals(family, nlris, negotiated):
                 yield message, seat, alone
         for (attributes, seat), nlris in self._announced.items():
-            for message in update.pack(family, attributes, nlris, negotiated):
+            for message in self._telling.write(attributes, nlris, negotiated):
                 yield message, seat, False
 
     def _split(self, path: Path | None, nlris: list[bytes]) -> list[tuple[Attributes | None, list[bytes]]]:

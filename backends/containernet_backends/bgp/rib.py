@@ -19,6 +19,7 @@ import struct
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
+from typing import cast
 
 from .arrival import Arrival, Judge
 from .attributes import Attributes
@@ -32,7 +33,7 @@ from .update import Reading
 
 _PATHS_OF_ONE = 32  # of a prefix, from one peer, by ADD-PATH: more are not looked at
 _REMEMBERED = 1 << 14  # sets of attributes, and merged entries, that are kept to be shared
-_STEP = 8192  # prefixes that `work` looks at in one step: 1 ms
+_STEP = 4096  # prefixes that `work` looks at in one step: 1 ms
 
 
 _Changes = dict[Entry | None, Entry | None]  # what each entry becomes; None: there is none
@@ -272,17 +273,23 @@ class Table:
     ) -> None:
         """Put in the place of each entry what it becomes; None: it goes."""
         same = {old for old, new in after.items() if new is old}
+        if len(same) == len(after):
+            return
         if same:
             moved = [(nlri, old) for nlri, old in zip(nlris, before, strict=True) if old not in same]
             nlris, before = [nlri for nlri, _ in moved], [old for _, old in moved]
         routes = self.routes[family]
         for watch in self._watches[family]:
             watch.note(nlris, before)
-        for nlri, old in zip(nlris, before, strict=True):
-            if new := after[old]:
-                routes[nlri] = new
-            else:
-                del routes[nlri]
+        entries = list(map(after.__getitem__, before))
+        if all(entries):
+            routes.update(cast(Iterable[tuple[bytes, Entry]], zip(nlris, entries, strict=True)))
+        else:
+            for nlri, entry in zip(nlris, entries, strict=True):
+                if entry:
+                    routes[nlri] = entry
+                else:
+                    del routes[nlri]
 
     def _with(self, entry: Entry, path: Path) -> Entry:
         """Return what an entry becomes when a path is added to it."""

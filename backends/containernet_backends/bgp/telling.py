@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from containernet.model import Address
 
+from . import update
 from .attributes import Attributes, Unknown
 from .communities import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from .families import Family
@@ -16,6 +18,8 @@ from .peering import Negotiated
 from .policy import EVERYTHING, Judgement, Outcome, Policy, prepend
 from .refusal import Ourselves
 
+_FEW = 8
+_KEPT = 1 << 13
 _PARTIAL = 0x20  # RFC 4271 s4.3
 _NON_TRANSITIVE = 0x40  # RFC 4360 s2, in the first octet of an extended community
 
@@ -81,6 +85,24 @@ class Telling:
     family: Family
     local_pref: int = 100
     draining: bool = False
+    _written: dict[tuple[Attributes, tuple[bytes, ...]], tuple[bytes, ...]] = attrs.field(
+        factory=dict, init=False, repr=False
+    )
+
+    def write(self, attributes: Attributes, nlris: list[bytes], negotiated: Negotiated) -> Iterable[bytes]:
+        """Return messages that announce `nlris`.
+
+        Few prefixes with attributes of their own are what hosts announce. Each host that joins is told all of
+        them, so their messages are kept.
+        """
+        if len(nlris) > _FEW:
+            return update.pack(self.family, attributes, nlris, negotiated)
+        key = (attributes, tuple(nlris))
+        if key not in self._written:
+            if len(self._written) >= _KEPT:
+                self._written.clear()
+            self._written[key] = tuple(update.pack(self.family, attributes, nlris, negotiated))
+        return self._written[key]
 
     def judge(self, path: Path) -> Judgement:
         """Return what the path becomes, by prefix where the policy asks for it. Worked out once for a path."""
