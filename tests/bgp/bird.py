@@ -1,8 +1,8 @@
 """BIRD 2 (Debian's bird2), asked over its control socket.
 
 The protocol of the socket is lines: four digits, then a blank (the last line of an answer) or a hyphen (more to
-come), then text; a line that begins with a blank has the code of the line before it. Codes that begin with 8 or 9
-are errors.
+come), then text; a line that begins with a blank has the code of the line before it. Codes that begin with 8 or
+9 are errors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .values import Neighbour, Path, Session
 
 _ROUTE = re.compile(
     r"(?P<prefix>\S+)? +(?:unicast|blackhole|unreachable|prohibit) \[(?P<protocol>\S+) \S+(?: from \S+)?\]"
-    r"(?P<best> \*)? \([^)]*\)(?P<rest>.*)"
+    r"(?P<best> \*)?"
 )
 _WORDS = {
     "Route refresh": "refresh",
@@ -41,7 +41,7 @@ class Bird(Daemon):
     abilities = frozenset(
         {
             "route-origin",
-            "table",
+            "decides",
             "password",
             "gtsm",
             "reflector",
@@ -53,13 +53,13 @@ class Bird(Daemon):
         | {
             "restart",
             "long-messages",
+            "many-communities",
             "extended-next-hop",
             "max-prefix",
             "refresh",
             "shutdown-message",
             "passive",
         }
-        | {"internal-next-hop-self"}
     )
 
     def _words(self, *, restarting: bool) -> list[str]:
@@ -215,22 +215,23 @@ class Bird(Daemon):
         self.ask(f"reload in {self._name(address)}")
 
     def _name(self, address: Address) -> str:
-        return next(name for name, told in self._protocols().items() if told.address == address)
+        return next(name for name, block in self._blocks().items() if _session(block).address == address)
 
     def _sessions(self) -> list[Session]:
-        return list(self._protocols().values())
+        return [_session(block) for block in self._blocks().values()]
 
-    def _protocols(self) -> dict[str, Session]:
-        text = self.ask("show protocols all")
-        found = {}
-        for block in re.split(r"\n(?=\S)", text):
-            words = block.split()
-            if len(words) > 1 and words[1] == "BGP" and "Neighbor address:" in block:
-                found[words[0]] = _session(block)
-        return found
+    def _blocks(self) -> dict[str, str]:
+        """Return what it tells of each BGP protocol, by name."""
+        blocks = re.split(r"\n(?=\S)", self.ask("show protocols all"))
+        return {
+            each.split()[0]: each
+            for each in blocks
+            if re.match(r"\S+ +BGP ", each) and "Neighbor address" in each
+        }
 
     def _paths(self) -> list[Path]:
-        sources = {name: told.address for name, told in self._protocols().items()}
+        blocks = self._blocks()
+        sources = {name: _session(block).address for name, block in blocks.items()}
         held: list[Path] = []
         prefix: Prefix | None = None
         lines = self.ask("show route all").splitlines()
@@ -248,7 +249,8 @@ class Bird(Daemon):
             if prefix in self._announced and matched["protocol"] in {"s4", "s6"}:
                 held.append(_path(prefix, told, best=bool(matched["best"]), stale=False, source=None))
             elif matched["protocol"] in sources:
-                stale = "s" in matched["rest"].split("[")[0]
+                # Routes carry no mark: all of a neighbour are kept, until its End-of-RIB is there.
+                stale = "Neighbor graceful restart active" in blocks[matched["protocol"]]
                 source = sources[matched["protocol"]]
                 held.append(_path(prefix, told, best=bool(matched["best"]), stale=stale, source=source))
         return held

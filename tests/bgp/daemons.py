@@ -184,7 +184,7 @@ class Daemon(ABC):
 
     def log(self) -> str:
         """Return the end of what it wrote."""
-        return self._log.read_text(errors="replace")[-3000:]
+        return self._log.read_text(errors="replace")[-5000:]
 
     def close(self) -> None:
         """Kill it, if it is still there; its files are the caller's."""

@@ -1,7 +1,8 @@
 """ExaBGP (from PyPI), which keeps no table: it says what it is told, and tells what it hears, octet by octet.
 
 It talks to a process that it starts: a shell that copies orders out of a pipe, and what ExaBGP tells into a
-file. So besides a speaker it is the neutral observer of what the other side put on the wire: `heard`, `packets`.
+file. So besides a speaker it is the neutral observer of what the other side put on the wire: `heard` and
+`packets`.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Exabgp(Daemon):
             "passive",
             "observer",
         }
-        | {"long-messages", "gtsm"}
+        | {"long-messages", "many-communities", "gtsm"}
     )
 
     @classmethod
@@ -69,7 +70,7 @@ class Exabgp(Daemon):
         return [sys.executable, "-m", "exabgp", "server", f"{self.directory}/exabgp.conf"]
 
     def _environment(self) -> dict[str, str]:
-        bind = " ".join(str(each.ip) for each in self.host.addresses)
+        bind = " ".join({str(self._local(each)) for each in self.speaker.neighbours})
         settings = {"daemon_drop": "false", "api_cli": "false", "api_ack": "false", "log_short": "false"}
         settings |= {
             "tcp_bind": bind,
@@ -118,7 +119,8 @@ class Exabgp(Daemon):
             f"local-address {self._local(each)}; hold-time {each.hold_time};",
             f"family {{ {families}; }}",
             f"capability {{ graceful-restart {each.graceful_restart or 'disable'};",
-            f"  add-path {ways[each.add_paths]}; nexthop {'enable' if each.extended_next_hop else 'disable'}; extended-message enable;",
+            f"add-path {ways[each.add_paths]}; extended-message enable;",
+            f"nexthop {'enable' if each.extended_next_hop else 'disable'};",
             "  route-refresh enable; }",
             "api { processes [ relay ]; neighbor-changes; negotiated;",
             "  receive { parsed; packets; open; update; notification; refresh; keepalive; } }",
@@ -226,7 +228,9 @@ class Exabgp(Daemon):
             for gone in _nlri(update.get("withdraw", {})):
                 held.pop((source, *gone), None)
             for next_hops in update.get("announce", {}).values():
-                for next_hop, entries in next_hops.items():
+                # A link-local next hop beside a global one (RFC 2545 s3) is told as a route of its own.
+                own = [each for each in next_hops if not ip_address(each).is_link_local] or list(next_hops)
+                for next_hop, entries in ((each, next_hops[each]) for each in own):
                     for prefix, path_id in _nlri({"": entries}):
                         path = _path(
                             prefix, update["attribute"], next_hop=next_hop, source=source, path_id=path_id
@@ -238,7 +242,9 @@ class Exabgp(Daemon):
 def _told(before: Session, kind: str, neighbour: dict[str, Any]) -> Session:
     if kind == "state":
         state = {"up": "established", "connected": "opensent", "down": "idle"}[neighbour["state"]]
-        return attrs.evolve(before, state=state, error=neighbour.get("reason", before.error))
+        return attrs.evolve(before, state=state, error=before.error or neighbour.get("reason", ""))
+    if kind == "notification" and "notification" in neighbour:
+        return attrs.evolve(before, error=neighbour["notification"]["message"])
     if kind == "open" and "open" in neighbour:
         offered = neighbour["open"]["capabilities"]
         families = offered.get("1", {}).get("families", ())

@@ -38,7 +38,7 @@ class Frr(Daemon):
     abilities = frozenset(
         {
             "route-origin",
-            "table",
+            "decides",
             "password",
             "gtsm",
             "reflector",
@@ -95,6 +95,10 @@ class Frr(Daemon):
             "hostname frr",
             *itertools.chain.from_iterable(self._map(path) for path in self._announced.values()),
             "route-map ALL permit 10",
+            # Without zebra it knows no addresses of its own links, and would tell ::ffff:192.0.2.1 as its own.
+            "route-map ALL6 permit 10",
+            f" set ipv6 next-hop global {self.host.address(6)}",
+            "exit",
             "bgp route-map delay-timer 0",
             f"router bgp {speaker.asn}",
             f" bgp router-id {speaker.router_id}",
@@ -158,9 +162,10 @@ class Frr(Daemon):
         start = f"  neighbor {name}"
         if version not in each.families:
             return [f"  no neighbor {name} activate"]
-        lines = [f"{start} activate", f"{start} send-community all", f"{start} soft-reconfiguration inbound"]
+        lines = [f"{start} activate", f"{start} send-community all"]
         if each.policy:
-            lines += [f"{start} route-map ALL in", f"{start} route-map ALL out"]
+            own = version == 6 and (self.speaker.external(each) or each.next_hop_self)
+            lines += [f"{start} route-map ALL in", f"{start} route-map {'ALL6' if own else 'ALL'} out"]
         if each.client:
             lines.append(f"{start} route-reflector-client")
         if each.next_hop_self:
@@ -176,9 +181,9 @@ class Frr(Daemon):
     def _map(self, path: Path) -> list[str]:
         """Return the route map that gives a prefix its attributes."""
         lines = [f"route-map {_name(path.prefix)} permit 10", f" set origin {path.origin}"]
-        # Without zebra it does not know the addresses of its own links, and would tell ::ffff:192.0.2.1.
-        words = "ip next-hop" if path.prefix.version == 4 else "ipv6 next-hop global"
-        if path.next_hop or path.prefix.version == 6:
+        # An IPv4 prefix with an IPv6 next hop it can tell only as its own, by itself.
+        if path.prefix.version == 6 or (path.next_hop and path.next_hop.version == 4):
+            words = "ip next-hop" if path.prefix.version == 4 else "ipv6 next-hop global"
             lines.append(f" set {words} {self._next_hop(path)}")
         if path.as_path:
             lines.append(f" set as-path prepend {' '.join(map(str, path.as_path))}")

@@ -36,8 +36,8 @@ class Gobgp(Daemon):
     package = "gobgpd"
     commands = ("gobgpd", "gobgp")
     abilities = frozenset(
-        {"table", "password", "gtsm", "reflector", "multihop", "range", "add-path-send", "add-path-receive"}
-        | {"restart", "extended-next-hop", "max-prefix", "refresh", "shutdown-message", "passive"}
+        {"decides", "password", "gtsm", "reflector", "multihop", "range", "add-path-send", "add-path-receive"}
+        | {"restart", "extended-next-hop", "max-prefix", "passive"}
         | {"notification-restart"}
     )
 
@@ -72,11 +72,9 @@ class Gobgp(Daemon):
     def _configure(self) -> None:
         (self.directory / "api").unlink(missing_ok=True)
         speaker = self.speaker
-        addresses = [str(each.ip) for each in self.host.addresses]
         document = {
             "global": {
-                "config": {"as": speaker.asn, "router-id": str(speaker.router_id), "port": BGP_PORT}
-                | {"local-address-list": addresses},
+                "config": {"as": speaker.asn, "router-id": str(speaker.router_id), "port": BGP_PORT},
                 "use-multiple-paths": {"config": {"enabled": speaker.multipath > 1}},
             },
             "neighbors": [

@@ -1,8 +1,8 @@
 """A BGP peer that does what a test says and nothing else: no timer, no table, no state machine.
 
-It knows nothing of our codec, nor of anybody's: octets by struct, after RFC 4271 s4. So it can be late, be silent,
-break any rule, and see exactly what comes back. It runs in the test's own process; only its sockets are inside
-the host's namespace, where a socket stays for its life.
+It knows nothing of our codec, nor of anybody's: octets by struct, after RFC 4271 s4. So it can be late, be
+silent, break any rule, and see exactly what comes back. It runs in the test's own process; only its sockets are
+inside the host's namespace, where a socket stays for its life.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def open_message(
 
 
 def attribute(flags: int, type: int, value: bytes) -> bytes:
-    """Return a path attribute (RFC 4271 s4.3); two octets of length only where one does not do, or flags say so."""
+    """Return a path attribute (RFC 4271 s4.3); its length in two octets where that is needed or asked."""
     if len(value) > 255 or flags & EXTENDED_LENGTH:
         return struct.pack("!BBH", flags | EXTENDED_LENGTH, type, len(value)) + value
     return struct.pack("!BBB", flags, type, len(value)) + value
 
 
 def attributes(*, next_hop: str = "", as_path: Iterable[int] = (), local_pref: int | None = None) -> bytes:
-    """Return ORIGIN, AS_PATH (4-octet AS numbers), NEXT_HOP and LOCAL_PREF; without a next hop, as with RFC 4760."""
+    """Return ORIGIN, AS_PATH (4-octet AS numbers) and, where given, NEXT_HOP and LOCAL_PREF."""
     asns = tuple(as_path)
     segment = struct.pack(f"!BB{len(asns)}I", 2, len(asns), *asns) if asns else b""
     parts = attribute(WELL_KNOWN, 1, b"\0") + attribute(WELL_KNOWN, 2, segment)

@@ -53,11 +53,12 @@ class Segment:
         self._switch = self._namespace()
         self._switch.run("ip", "-batch", "-", stdin="link add name switch type bridge\nlink set switch up\n")
 
-    def host(self, name: str, *addresses: str) -> Host:
+    def host(self, name: str, *addresses: str, link_local: bool = True) -> Host:
         """Plug a new host in.
 
         Args:
             name: of the host. addresses: with prefix lengths, of either family.
+            link_local: False: without an IPv6 link-local address (addr_gen_mode, ip-link(8)).
         """
         made = Host(name, self._namespace(), tuple(ip_interface(each) for each in addresses))
         with namespaces.network(made.path):
@@ -65,6 +66,8 @@ class Segment:
         plug = f"link add name {name} type veth peer name {NIC} netns {made.path}"
         self._switch.run("ip", "-batch", "-", stdin=f"{plug}\nlink set {name} master switch up\n")
         lines = [f"address add {each} dev {NIC}" for each in made.addresses]
+        if not link_local:
+            lines.append(f"link set {NIC} addrgenmode none")
         made.netns.run("ip", "-batch", "-", stdin="\n".join((*lines, f"link set {NIC} up\n")))
         return made
 

@@ -1,0 +1,56 @@
+"""BIRD 2 that plays a Calico node: what it says, what it tells its kernel, and what it lets out."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from .bird import Bird
+from .values import Neighbour
+
+AS = 64512
+LOCAL_PREF = 2147482623  # 2147483647 less the metric, 1024
+POOLS = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+TUNNEL = "tunl0"
+
+
+def towards(neighbour: Neighbour) -> Neighbour:
+    """Return how a node has a neighbour configured that is not a node: both dial."""
+    return Neighbour(
+        address=neighbour.address,
+        asn=neighbour.asn,
+        hold_time=240,
+        multihop=2,
+        add_paths="both",
+        graceful_restart=120,
+        families=neighbour.families,
+    )
+
+
+class CalicoNode(Bird):
+    """A node without encapsulation. It tells only what is in a pool, and its kernel what it hears."""
+
+    abilities = Bird.abilities | {"calico"}
+
+    def more(self) -> str:
+        """Return the protocols that fill its kernel; its own blocks are blackholes there."""
+        return "\n".join(
+            f"protocol kernel {{ ipv{version} {{ import none; export all; }}; }}" for version in (4, 6)
+        )
+
+    def policy(self, neighbour: Neighbour, version: int) -> str:
+        """Let everything in, and out what is in a pool, with a preference that beats every default."""
+        pool = next(each for each in POOLS if each.version == version)
+        export = f"if net ~ [ {pool}+ ] then {{ bgp_local_pref = {LOCAL_PREF}; accept; }} reject;"
+        return f"import filter {{ {self.way()} accept; }}; export filter {{ {export} }};"
+
+    def way(self) -> str:
+        """Return what is done to a route on its way in; for subclasses."""
+        return ""
+
+
+class CalicoIpipNode(CalicoNode):
+    """A node that sends everything through the nameless ipip device, which the test makes and gives an address."""
+
+    def way(self) -> str:
+        """Send it through the tunnel, to the next hop, which is on no wire of the tunnel."""
+        return f'onlink = true; ifname = "{TUNNEL}"; gw = bgp_next_hop;'
