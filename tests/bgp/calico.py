@@ -49,7 +49,7 @@ class CalicoNode(Bird):
 
 
 class CalicoIpipNode(CalicoNode):
-    """A node that sends everything through the nameless ipip device, which the test makes and gives an address."""
+    """A node that sends everything through the nameless ipip device, which the test makes."""
 
     def way(self) -> str:
         """Send it through the tunnel, to the next hop, which is on no wire of the tunnel."""

@@ -1,9 +1,9 @@
 """What a speaker of ours must be able to do with a daemon of others, a case each, from the list of standards.
 
 A case is a function of a `Bed`, which knows our side's class and theirs. Our side is whatever has the
-interface of `Daemon`, so the cases are proved with two real daemons before there is a speaker of ours. What a class cannot
-do is missing in its `abilities`, and a case says which it needs of which side; so nothing is skipped, and what
-is not played is not in the table.
+interface of `Daemon`, so the cases are proved with two real daemons before there is a speaker of ours. What a
+class cannot do is missing in its `abilities`, and a case says which it needs of which side; so nothing is
+skipped, and what is not played is not in the table.
 
 `ALONE` are cases of our side against a raw peer: what no well-behaved daemon would do.
 """
@@ -504,7 +504,7 @@ def no_reflection_without_clients(bed: Bed) -> None:
 
 @case("RFC 4271 s9.1", ours={"decides"})
 def transit(bed: Bed) -> None:
-    """Between two other systems our AS is in the path, and our address the next hop; LOCAL_PREF stays inside."""
+    """Between two other systems our AS is in the path, ours is the next hop; LOCAL_PREF stays inside."""
     theirs, _, observer = chain(bed, asns=(THEIR_AS, OUR_AS, THIRD_AS))
     theirs.announce(path(THEIRS, communities=frozenset({"65000:1"}), large=frozenset({"1:2:3"})))
     heard = observer.wait_path(THEIRS)
@@ -515,7 +515,7 @@ def transit(bed: Bed) -> None:
 
 @case("RFC 1997", ours={"decides"}, theirs={"observer"})
 def communities_that_keep_inside(bed: Bed) -> None:
-    """NO_EXPORT does not leave the AS, NO_ADVERTISE goes nowhere; only ExaBGP does not obey before it tells us."""
+    """NO_EXPORT does not leave the AS, NO_ADVERTISE goes nowhere; ExaBGP tells us both all the same."""
     theirs, ours, observer = chain(bed, asns=(OUR_AS, OUR_AS, THIRD_AS))
     theirs.announce(
         path("10.2.1.0/24", communities=frozenset({NO_EXPORT})),
@@ -780,7 +780,7 @@ def a_refresh_is_answered(bed: Bed) -> None:
 
 @case("RFC 4271 s6.8", alone=True)
 def a_collision(bed: Bed) -> None:
-    """Of two connections that have both got as far as OPEN, the one that the higher identifier dialled stays."""
+    """Of two connections that both got as far as OPEN, the one that the higher identifier dialled stays."""
     for router_id, theirs_stays in (("10.255.0.200", True), ("10.0.0.1", False)):
         here, there = bed.host(), bed.host()
         ours = bed.daemon(bed.ours, here, OUR_AS, Neighbour(address=there.address(), asn=THIRD_AS))
@@ -827,6 +827,7 @@ def a_packet_from_afar(bed: Bed) -> None:
     (ours,) = start(bed.daemon(bed.ours, here, OUR_AS, *neighbours))
     bed.dial(ours, near, ttl=255).establish(THIRD_AS, "10.255.0.9")
     afar = bed.dial(ours, far, ttl=254)
+    afar.wait_for(raw.OPEN)  # what comes before it has accepted and asked for the TTL, its kernel lets pass
     afar.send(raw.open_message(THIRD_AS, "10.255.0.8", capabilities=raw.usual(THIRD_AS)))
     with pytest.raises(TimeoutError):
         afar.wait_for(raw.KEEPALIVE, patience=1)

@@ -37,7 +37,7 @@ class Gobgp(Daemon):
     commands = ("gobgpd", "gobgp")
     abilities = frozenset(
         {"decides", "password", "gtsm", "reflector", "multihop", "range", "add-path-send", "add-path-receive"}
-        | {"restart", "extended-next-hop", "max-prefix", "passive"}
+        | {"restart", "extended-next-hop", "max-prefix", "shutdown-message", "passive"}
         | {"notification-restart"}
     )
 
@@ -162,7 +162,9 @@ class Gobgp(Daemon):
 
     def shut_down(self, address: Address, message: str = "") -> None:
         """Disable the neighbour."""
-        self._gobgp("neighbor", str(address), "disable", *(["--reason", message] if message else []))
+        if message:  # only with this order it passes the message on, but then it would come back by itself
+            self._gobgp("neighbor", str(address), "shutdown", "--reason", message)
+        self._gobgp("neighbor", str(address), "disable")
 
     def bring_up(self, address: Address) -> None:
         """Enable the neighbour."""

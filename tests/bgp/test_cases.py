@@ -29,8 +29,8 @@ PAIRS: tuple[tuple[type[Daemon], type[Daemon]], ...] = (
 )
 
 # What FRR 8.4 does not do itself. After a bad ORIGIN it reads the NLRI field at the wrong place and ends the
-# session; it says twice that a connection collided; with `ttl-security hops 1` it reads what has TTL 64.
-QUIRKS = {("broken_updates", Frr), ("a_collision", Frr), ("a_packet_from_afar", Frr)}
+# session; it says twice that a connection collided.
+QUIRKS = {("broken_updates", Frr), ("a_collision", Frr)}
 
 
 def turns() -> Iterator[tuple[Case, type[Daemon], type[Daemon]]]:

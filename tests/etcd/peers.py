@@ -1,7 +1,7 @@
 """A network for the members of one cluster, in which each can be cut off from the others without a word.
 
-Only what members say to each other goes there; a client enters by a `Proxy`. So a member may be cut off from its
-peers, from its clients, or from both.
+Only what members say to each other goes there; a client enters by a `Proxy`. So a member may be cut off from
+its peers, from its clients, or from both.
 """
 
 from __future__ import annotations
