@@ -47,7 +47,7 @@ def test_two_of_us_agree_on_everything() -> None:
     assert agreed.route_refresh
     assert agreed.enhanced_refresh
     assert agreed.extended_next_hop == (IPV4,)
-    assert (agreed.restart_time, agreed.restartable, agreed.forwarding) == (120, FAMILIES, ())
+    assert (agreed.restart_time, agreed.restartable, agreed.forwarding) == (120, FAMILIES, FAMILIES)
     assert agreed.notification_restart
     assert agreed.external
 

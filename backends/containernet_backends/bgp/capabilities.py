@@ -195,7 +195,7 @@ def offer(local: Local, peer: Peer, *, theirs: Open | None = None) -> Open:
         restarted=local.restarting,
         notification=True,
         # With no time of its own to offer, it says no more than that End-of-RIB is understood (RFC 4724 s3).
-        families=tuple((family, local.restarting) for family in common) if local.restart_time else (),
+        families=tuple((family, local.forwarding) for family in common) if local.restart_time else (),
     )
     return Open(
         asn=local.asn if local.asn <= 0xFFFF else AS_TRANS,  # RFC 6793 s4.1

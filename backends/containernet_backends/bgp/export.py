@@ -29,6 +29,7 @@ from .families import Family
 from .message import RouteRefresh
 from .paths import Path, Source
 from .peering import Negotiated
+from .policy import Outcome
 from .rib import Table, Watch, chosen
 from .telling import Telling, Terms
 
@@ -55,7 +56,8 @@ class Exports:
 
     Args:
         table: what is told.
-        deferred: tell nothing before `begin`, as a speaker that has restarted must not (RFC 4724 s4.1).
+        deferred: what the table holds is not everything yet, so End-of-RIB waits for `begin`: a peer that has
+            kept what it was told before our restart would drop what we have not told again (RFC 4724 s4.1).
         batch: how many prefixes are looked at in one go, and so told at most to a peer that has just stopped
         reading.
     """
@@ -69,7 +71,7 @@ class Exports:
         self._streams: list[_Stream] = []
 
     def begin(self) -> None:
-        """Tell what was deferred, from the next `produce` on."""
+        """Say where everything has been told, from the next `produce` on."""
         self._deferred = False
 
     def join(self, member: Member) -> None:
@@ -120,7 +122,7 @@ class Exports:
             ready: whether a member takes more messages now.
         """
         idle = 0
-        while not self._deferred and idle < len(self._streams):
+        while idle < len(self._streams):
             stream = self._streams.pop(0)
             self._streams.append(stream)  # turn and turn about, wherever the caller stops
             if stream.sending is None:
@@ -145,6 +147,17 @@ class Exports:
                 if attributes:
                     yield nlri, attributes
 
+    def outcome(self, member: Member, family: Family, nlri: bytes) -> Outcome:
+        """Return what `member` is told of a prefix, or why nothing."""
+        path = self._table.best(family, nlri)
+        if path is None:
+            return Outcome(None, "no path may be chosen")
+        if family not in member.terms.families:
+            return Outcome(None, f"{family} was not negotiated")
+        if path.source is member.source:
+            return Outcome(None, "it is the peer's own word")
+        return self._telling(member.terms, family).judge(path).of(nlri)
+
     def _telling(self, terms: Terms, family: Family) -> Telling:
         if (terms, family) not in self._tellings:
             judge = self._table.judge
@@ -164,7 +177,7 @@ class Exports:
         if stream.refreshing:
             self._refresh(stream)
             self._reunite(stream)  # where others asked, or there was nothing to be told
-        if not stream.has_work:
+        if not (stream.has_news or (stream.behind and not self._deferred)):
             return
         late = [member for member in stream.members if not ready(member)]
         if len(late) < len(stream.members):
@@ -238,7 +251,7 @@ class Exports:
             said.add(chosen(old), chosen(new), some)
         ahead, stream.ahead = stream.ahead, []
         behind: list[bytes] = []
-        if not stream.watch.pending:
+        if not stream.watch.pending and not self._deferred:
             behind, stream.behind, stream.again = stream.behind, [], False
         stream.begun = True
         return chain(_to_all(ahead), said.messages(family, negotiated), _to_all(behind))
@@ -275,12 +288,12 @@ class _Stream:
     sending: Iterator[_Message] | None = None
 
     @property
-    def has_work(self) -> bool:
-        return bool(self.watch.pending or self.ahead or self.behind)
+    def has_news(self) -> bool:
+        return bool(self.watch.pending or self.ahead)
 
     @property
     def busy(self) -> bool:
-        return self.has_work or self.sending is not None or bool(self.refreshing)
+        return self.has_news or bool(self.behind or self.refreshing) or self.sending is not None
 
     @property
     def untouched(self) -> bool:

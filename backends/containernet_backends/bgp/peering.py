@@ -22,7 +22,8 @@ class Local:
         cluster_id: of a route reflector (RFC 4456 s7); None: the router id.
         restart_time: seconds in which we expect to be back after a restart, 0 to 4095 (RFC 4724 s3); 0: no
             graceful restart.
-        restarting: this is a restart, and the kernel still forwards by what was known before.
+        restarting: this is the first session since a restart: the R bit.
+        forwarding: the kernel goes on to forward over a restart, and over the loss of a session: the F bit.
         hostname: our name, for people who look at a peer (capability 73); "": not told.
     """
 
@@ -31,6 +32,7 @@ class Local:
     cluster_id: IPv4Address | None = None
     restart_time: int = 120
     restarting: bool = False
+    forwarding: bool = True
     hostname: str = ""
 
     @asn.validator

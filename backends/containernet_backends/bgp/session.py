@@ -299,7 +299,6 @@ class Session:
         self._local = attrs.evolve(self._local, restarting=False)
         self.last_error = ""
         self._effects.append(Up(one.id, one.negotiated))
-        one.wrote(pending=True, now=now)  # our KEEPALIVE may still be on its way
 
     def _notified(self, one: Connection, notification: Notification, now: float) -> None:
         # RFC 4271 s6.4: a NOTIFICATION is never answered by one

@@ -95,6 +95,7 @@ class Speaker:
         self._members: dict[Member, Remote] = {}
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._more = False
+        self._complete = False  # we have heard everything, and say so to those who wait for it
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -120,7 +121,7 @@ class Speaker:
             )
             ourselves = Ourselves(self.local, self.own_addresses)
             self.table = Table(Judge(ourselves=ourselves, local_pref=self.options.preference))
-            self.exports = Exports(self.table)
+            self.exports = Exports(self.table, deferred=True)
             self._selector.register(self._waker, READ, self._woken)
             for listener in self._listeners:
                 self._selector.register(listener, READ, lambda _, which=listener: self._accept(which))
@@ -171,6 +172,29 @@ class Speaker:
         """Whether any session is up."""
         return any(remote.established for remote in self.remotes.values())
 
+    def heard_all_at(self) -> float | None:
+        """Return the monotonic time at which everything is, or was, heard; None: nobody is there to hear.
+
+        RFC 4724 s4.1: when every peer has said that this was all, or could not be reached; or by time.
+        """
+        wait = self.options.start_wait
+        if not self.options.peers:
+            return self.started_at
+        if self.up_since is None:
+            return None
+        remotes = [remote for remote in self.remotes.values() if not remote.peer.dynamic]
+        if all(remote.has_told_all or (remote.tried and not remote.established) for remote in remotes):
+            callers = any(peer.range for peer in self.options.peers)
+            return max(self.started_at + wait, self.up_since) if callers else self.up_since
+        return self.up_since + wait
+
+    def _completes_at(self) -> float | None:
+        """Return when we may say that we have told everything: our own routes, and what we pass on."""
+        heard = self.heard_all_at()
+        if heard is None or self.table.own.held.total():
+            return heard
+        return max(heard, self.started_at + self.options.restart_time)
+
     # The loop
 
     def _run(self) -> None:
@@ -188,6 +212,9 @@ class Speaker:
     def _turn(self) -> None:
         now = time.monotonic()
         self._expire(now)
+        if not self._complete and (self._completes_at() or now + 1.0) <= now:
+            self._complete = True
+            self.exports.begin()
         until = now + SLICE
         learnt = self._learn(until)
         told_more = self._tell(until)
@@ -201,6 +228,8 @@ class Speaker:
             return 0.0
         deadlines = [self._timers[0][0]] if self._timers else []
         deadlines += self._goodbyes.values()
+        if not self._complete and (at := self._completes_at()) is not None:
+            deadlines.append(at)
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _woken(self, mask: int) -> None:

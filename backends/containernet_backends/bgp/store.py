@@ -23,7 +23,7 @@ from typing import Self
 from containernet.contracts import Options
 from containernet.errors import ConfigError, StoreUnavailable
 from containernet.events import Announced, Event, Snapshot, Withdrawn
-from containernet.model import NetworkConfig, Prefix, Route
+from containernet.model import NetworkConfig, Prefix, Route, multipath as joined
 from containernet.options import build
 
 from . import communities, encapsulation, nlri
@@ -59,6 +59,8 @@ class BgpStore:
 
     def announce(self, route: Route) -> None:
         """Tell all peers that the policies let know."""
+        if route.equal_cost:
+            raise ConfigError(f"{route.prefix} with {len(route.paths)} next hops: a node announces one")
         self._start()
         with self.speaker.lock:
             self._own[route.prefix] = route
@@ -123,19 +125,6 @@ class BgpStore:
             f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         )
 
-    def heard_all_at(self) -> float | None:
-        """Return the monotonic time at which everything is, or was, heard; None: nobody is there to hear."""
-        speaker, wait = self.speaker, self.options.start_wait
-        if not self.options.peers:
-            return speaker.started_at
-        if speaker.up_since is None:
-            return None
-        remotes = [remote for remote in speaker.remotes.values() if not remote.peer.dynamic]
-        if all(remote.has_told_all or (remote.tried and not remote.established) for remote in remotes):
-            callers = any(peer.range for peer in self.options.peers)
-            return max(speaker.started_at + wait, speaker.up_since) if callers else speaker.up_since
-        return speaker.up_since + wait
-
     def forget(self, subscription: BgpSubscription) -> None:
         """Note that a subscription has ended."""
         if subscription in self._subscriptions:
@@ -196,11 +185,11 @@ class BgpSubscription:
         """Return when time alone may change something."""
         if self._told is not None:
             return now + 3600.0
-        heard = self._store.heard_all_at()
+        heard = self._speaker.heard_all_at()
         return max(heard if heard is not None else self._begun + self._store.options.start_wait, now + 0.001)
 
     def _snapshot(self, now: float) -> Event | None:
-        heard = self._store.heard_all_at()
+        heard = self._speaker.heard_all_at()
         if heard is None and now >= self._begun + self._store.options.start_wait:
             raise StoreUnavailable(self._store.away())
         if heard is None or heard > now:
@@ -250,7 +239,7 @@ class BgpSubscription:
 
     def _route(self, prefix: Prefix, entry: Entry | None) -> Route | None:
         paths = multipath(entry, self._store.options.multipath) if entry else ()
-        return [self._store.route(prefix, path) for path in paths][0] if paths else None
+        return joined([self._store.route(prefix, path) for path in paths]) if paths else None
 
 
 def _family(prefix: Prefix) -> Family:

@@ -183,8 +183,10 @@ class Telling:
 
     def _next_hop(self, path: Path, outcome: Outcome) -> Address | None:
         theirs = path.attributes.next_hop
-        # RFC 4271 s5.1.3: ours for our own, and towards another AS. RFC 4456 s10: not of what is reflected.
-        through_us = self.terms.external or (self.terms.next_hop_self and not _is_internal(path))
+        # RFC 4271 s5.1.3: ours towards another AS; our own have ours already. RFC 4456 s10: not of what is
+        # reflected.
+        own = path.source.address is None
+        through_us = not own and (self.terms.external or (self.terms.next_hop_self and not _is_internal(path)))
         if theirs is not None and not through_us and not outcome.next_hop_self:
             return theirs if self._takes(theirs) else None
         version = self.family.version

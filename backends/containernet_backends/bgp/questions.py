@@ -1,0 +1,180 @@
+"""What operators ask a speaker: who its peers are, what it knows, and why one path wins.
+
+Everything is answered as JSON can hold it. The caller holds the speaker's lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from containernet.errors import ConfigError
+from containernet.model import Address, Prefix
+
+from . import communities, encapsulation, nlri
+from .attributes import AS_SET, Attributes
+from .export import Member
+from .families import FAMILIES, IPV4, IPV6, Family
+from .paths import Path
+from .remote import Remote
+from .rib import chosen
+from .speaker import Speaker
+
+ORIGINS = ("igp", "egp", "incomplete")
+
+
+def peers(speaker: Speaker) -> list[dict[str, Any]]:
+    """Return every peer: its session, and how much it says."""
+    return [_peer(speaker, speaker.remotes[address]) for address in sorted(speaker.remotes, key=_order)]
+
+
+def routes(speaker: Speaker, within: str = "") -> list[dict[str, Any]]:
+    """Return the best path to each prefix, of those in a prefix if that is given.
+
+    Raises:
+        ConfigError: that is no prefix.
+    """
+    outer = _prefix(within) if within else None
+    return [
+        {"prefix": str(prefix), "paths": len(entry), **_path(path)}
+        for family in FAMILIES
+        if outer is None or outer.version == family.version
+        for prefix, entry in sorted(_entries(speaker, family))
+        if outer is None or prefix.subnet_of(outer)  # type: ignore[arg-type]  # one family
+        if (path := chosen(entry)) is not None
+    ]
+
+
+def show(speaker: Speaker, text: str) -> dict[str, Any]:
+    """Return all that is known of a prefix, or of the longest one that an address lies in, and why.
+
+    Raises:
+        ConfigError: that is neither, or nothing is known of it.
+    """
+    prefix = _longest(speaker, text)
+    family = IPV4 if prefix.version == 4 else IPV6
+    raw = nlri.encode(prefix)
+    ranked = speaker.table.explain(family, raw, limit=speaker.options.multipath)
+    return {
+        "prefix": str(prefix),
+        "paths": [
+            {**_path(each.path), "rule": each.rule, "stale": _is_stale(each.path, family)} for each in ranked
+        ],
+        "told": {
+            str(remote.address): _told(speaker, remote.member, family, raw)
+            for remote in speaker.remotes.values()
+            if remote.member is not None
+        },
+    }
+
+
+def _entries(speaker: Speaker, family: Family) -> Iterator[tuple[Prefix, tuple[Path, ...]]]:
+    for raw, entry in speaker.table.routes[family].items():
+        yield nlri.decode(family, raw), entry
+
+
+def _peer(speaker: Speaker, remote: Remote) -> dict[str, Any]:
+    negotiated, source = remote.negotiated, remote.source
+    answer: dict[str, Any] = {
+        "address": str(remote.address),
+        "description": remote.neighbour.description,
+        "asn": source.asn,
+        "state": str(remote.session.state),
+        "since": remote.since or None,
+        "sessions": remote.sessions,
+        "reason": remote.reason,
+        "external": source.external,
+        "client": source.client,
+        "received": {str(family): source.held[family] for family in FAMILIES},
+        "refused": dict(source.refused),
+        "faults": dict(remote.faults),
+        "updates": remote.updates,
+        "stale": remote.stale_at is not None,
+    }
+    if remote.stale_at is not None:
+        answer["stale_seconds"] = round(max(0.0, remote.stale_at - time.monotonic()), 1)
+    if negotiated is not None:
+        answer |= {
+            "router_id": str(negotiated.peer_id),
+            "hostname": negotiated.hostname,
+            "local_address": str(remote.local_address),
+            "hold_time": negotiated.hold_time,
+            "families": [str(family) for family in negotiated.families],
+            "complete": remote.has_told_all,
+            "restart_time": negotiated.restart_time,
+            "add_paths": [str(family) for family in negotiated.receives_paths],
+            "extended_next_hop": [str(family) for family in negotiated.extended_next_hop],
+        }
+    return answer
+
+
+def _path(path: Path) -> dict[str, Any]:
+    attributes = path.attributes
+    tunnel, endpoint = encapsulation.decode(attributes.encapsulations)
+    return {
+        "from": str(path.source.address) if path.source.address else "here",
+        "next_hop": str(attributes.next_hop),
+        "as_path": _as_path(attributes),
+        "origin": ORIGINS[attributes.origin],
+        "local_pref": attributes.local_pref,
+        "med": attributes.med,
+        "communities": [
+            *map(communities.show, attributes.communities),
+            *map(communities.show, attributes.extended),
+            *map(communities.show, attributes.large),
+        ],
+        "originator_id": str(attributes.originator_id) if attributes.originator_id else None,
+        "cluster_list": [str(each) for each in attributes.cluster_list],
+        "path_id": path.path_id,
+        "tunnel": tunnel.type,
+        "tunnel_endpoint": str(endpoint) if endpoint else None,
+        "tunnel_data": dict(tunnel.data),
+    }
+
+
+def _as_path(attributes: Attributes) -> str:
+    words = []
+    for segment in attributes.as_path:
+        numbers = " ".join(map(str, segment.asns))
+        words.append(f"{{{numbers}}}" if segment.type == AS_SET else numbers)
+    return " ".join(words)
+
+
+def _is_stale(path: Path, family: Family) -> bool:
+    return path.epoch < path.source.epoch[family]
+
+
+def _told(speaker: Speaker, member: Member, family: Family, raw: bytes) -> str:
+    outcome = speaker.exports.outcome(member, family, raw)
+    return outcome.why if outcome.attributes is None else "yes"
+
+
+def _prefix(text: str) -> Prefix:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r}: expected a prefix such as 10.4.1.0/24 ({error})") from None
+
+
+def _longest(speaker: Speaker, text: str) -> Prefix:
+    if "/" in text:
+        prefix = _prefix(text)
+        if speaker.table.entry(IPV4 if prefix.version == 4 else IPV6, nlri.encode(prefix)):
+            return prefix
+        raise ConfigError(f"nobody says anything of {prefix}; `containernet bgp routes` has what there is")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{text!r}: expected a prefix or an address") from None
+    family = IPV4 if address.version == 4 else IPV6
+    for length in range(address.max_prefixlen, -1, -1):
+        prefix = ip_network((address, length), strict=False)
+        if speaker.table.entry(family, nlri.encode(prefix)):
+            return prefix
+    raise ConfigError(f"no prefix that anybody says something of holds {address}")
+
+
+def _order(address: Address) -> tuple[int, int]:
+    return address.version, int(address)
