@@ -114,7 +114,10 @@ def test_the_bits_of_a_restart() -> None:
 REFUSED = {
     "AS 0, RFC 7607": (attrs.evolve(offer(OTHER, PEER), asn=0), n.BAD_PEER_AS),
     "AS 0 in four octets, RFC 7607": (said(as4=0), n.BAD_PEER_AS),
-    "AS_TRANS alone, RFC 6793 s9": (said(as4=AS_TRANS), n.BAD_PEER_AS),
+    "AS_TRANS alone, RFC 6793 s9": (
+        Open(asn=AS_TRANS, hold_time=9, router_id=OTHER.router_id),
+        n.BAD_PEER_AS,
+    ),
     "two AS numbers, RFC 6793 s4.1": (said(as4=65002), n.BAD_PEER_AS),
     "hold time 2 s, RFC 4271 s6.2": (attrs.evolve(offer(OTHER, PEER), hold_time=2), n.UNACCEPTABLE_HOLD_TIME),
     "identifier 0.0.0.0, RFC 6286": (

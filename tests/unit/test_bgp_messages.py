@@ -70,6 +70,14 @@ def test_an_open_with_many_capabilities_takes_extended_parameters() -> None:
     assert Open.decode(short).capabilities == (Capability(2),)
 
 
+@pytest.mark.parametrize("size", range(248, 254))
+def test_an_open_of_every_size_around_the_limit(size: int) -> None:
+    """One octet of length counts to 255, and the parameter's own two are among them."""
+    said = Open(asn=1, hold_time=0, router_id=IPv4Address(1), capabilities=(Capability(99, bytes(size)),))
+    assert Open.decode(said.encode()[19:]) == said
+    assert (said.encode()[28:30] == b"\xff\xff") == (size + 4 > 255)
+
+
 def test_capabilities_of_several_parameters_are_one_list() -> None:
     """RFC 5492 s4: one parameter for all, or one for each."""
     body = bytes.fromhex("04 0001 0000 00000001 08 02 02 0200 02 02 4600")

@@ -13,6 +13,7 @@ from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6
 from containernet_backends.bgp.notification import Violation
 from containernet_backends.bgp.peering import Negotiated
 from containernet_backends.bgp.update import Reader, Reading
+from containernet_backends.bgp.wire_attributes import encode
 
 INTERNAL = Negotiated(local_asn=65000, peer_asn=65000, peer_id=IPv4Address("192.0.2.2"))
 EXTERNAL = Negotiated(local_asn=65000, peer_asn=65001, peer_id=IPv4Address("192.0.2.2"))
@@ -219,6 +220,7 @@ def test_an_ipv6_route_that_is_remembered_is_judged_by_its_own_octets() -> None:
         b"\xc0" + REACH[1:],  # transitive
         REACH[:-5] + b"\x81" + REACH[-4:],  # 129 bits
         REACH[:2] + b"\x19" + REACH[3:-1],  # a prefix cut off
+        REACH[:2] + b"\x14" + REACH[3:23],  # no reserved octet
     ):
         with pytest.raises(Violation):
             reader.read(body(bad + ORIGIN + AS_PATH, b""))
@@ -278,6 +280,8 @@ def test_end_of_rib() -> None:
     assert reader.read(bytes(4)) == Reading(end_of_rib=IPV4)
     assert reader.read(body(bytes.fromhex("800f03000201"), b"")) == Reading(end_of_rib=IPV6)
     assert reader.read(body(GOOD, b"")) == Reading()
+    assert reader.read(body(bytes.fromhex("800f03000201") + ORIGIN, b"")) == Reading()
+    assert reader.read(body(REACH[:2] + b"\x15" + REACH[3:24] + ORIGIN + AS_PATH, b"")) == Reading()
 
 
 def test_old_speakers_are_merged() -> None:
@@ -297,6 +301,14 @@ def test_old_speakers_are_merged() -> None:
     # An old speaker that aggregated knew nothing of AS4_PATH.
     old_aggregator = "c0 07 06 fde9 c0000201 c0 12 08 00011170 c0000201"
     assert path("02 02 fde9 5ba0", "02 01 00011170", old_aggregator) == (Segment(AS_SEQUENCE, (65001, 23456)),)
+
+
+def test_what_is_not_for_external_peers_is_not_told_to_them() -> None:
+    """RFC 4271 s5.1.5, RFC 4456 s8: whatever the export policy forgot."""
+    inside = read(GOOD + bytes.fromhex("40050400000064 800904c0000201 800a04c0000201"), INTERNAL)
+    (said,) = (each.attributes for each in inside.announced)
+    assert said.local_pref == 100
+    assert encode(said, INTERNAL, family=IPV4) != encode(said, EXTERNAL, family=IPV4) == GOOD
 
 
 def test_path_identifiers_stand_before_every_prefix() -> None:

@@ -209,7 +209,7 @@ def _pieces(field: bytes, width: int) -> Iterator[tuple[int, bytes]]:
     while at < len(field):
         start = at + 1 + width
         end = start + int.from_bytes(field[at + 1 : start], "big")
-        if start > len(field) or end > len(field):
+        if end > len(field):
             raise _malformed(f"type {field[at]} needs {end - at} octets, {len(field) - at} are left")
         yield field[at], field[start:end]
         at = end

@@ -105,7 +105,7 @@ def cut(field: bytes) -> tuple[list[Piece], list[Fault]]:
     while at < size:
         start = at + (4 if field[at] & EXTENDED_LENGTH else 3)
         end = start + int.from_bytes(field[at + 2 : start], "big")
-        if start > size or end > size:  # RFC 7606 s4: both cases; the message's own lengths are relied upon
+        if end > size:  # RFC 7606 s4: both cases; the message's own lengths are relied upon
             reason = f"an attribute needs {end - at} octets, {size - at} are left (RFC 7606 s4)"
             return pieces, [Fault(Approach.WITHDRAW, reason)]
         pieces.append(Piece(field[at], field[at + 1], field[start:end], field[at:end]))
@@ -336,7 +336,7 @@ def _encapsulations(value: bytes, negotiated: Negotiated) -> tuple[Encapsulation
     while at < len(value):
         start = at + 4
         end = start + int.from_bytes(value[at + 2 : start], "big")
-        if start > len(value) or end > len(value):
+        if end > len(value):
             raise Malformed("a tunnel is cut off")
         tunnel = int.from_bytes(value[at : at + 2], "big")
         tunnels.append(Encapsulation(tunnel, tuple(_subtlvs(value[start:end]))))
@@ -349,7 +349,7 @@ def _subtlvs(value: bytes) -> Iterator[tuple[int, bytes]]:
     while at < len(value):
         start = at + (2 if value[at] < 128 else 3)  # RFC 9012 s2: two octets of length from 128 on
         end = start + int.from_bytes(value[at + 1 : start], "big")
-        if start > len(value) or end > len(value):
+        if end > len(value):
             raise Malformed(f"sub-TLV {value[at]} is cut off")
         yield value[at], value[start:end]
         at = end
