@@ -31,7 +31,7 @@ from typing import Any
 from containernet.errors import ConfigError, ContainernetError, StoreUnavailable
 
 from . import messages
-from .failures import NotThere, StaleToken, translated
+from .failures import NoSpace, NotThere, StaleToken, translated
 from .options import EtcdOptions
 
 CHANNEL_OPTIONS = [
@@ -153,6 +153,8 @@ class Client:
                 break
             try:
                 return self._attempt(number, path, request, min(end, now + share), cancellation)
+            except NoSpace:
+                raise
             except StoreUnavailable as error:
                 failure = error
                 if self._closed or cancellation.cancelled:
