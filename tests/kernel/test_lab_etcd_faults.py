@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv6Network
 from itertools import combinations, count, islice
-from typing import Any
 
 import attrs
 import pytest
 
 from containernet.items import FdbEntry, Item, KernelRoute, Key, Neighbour
-from containernet.lab import daemons, namespaces, server, whole
+from containernet.lab import daemons, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.ping import Tally
 from containernet.model import Prefix, overlaps
@@ -33,15 +30,30 @@ from containernet_backends.etcd import records
 
 from . import labs
 from .labs import SUBNETS, ctl, owners, run, start, stop, subnets, told
+from .members import (
+    MEMBERS,
+    but,
+    compact,
+    deaf,
+    fill,
+    is_dead,
+    join,
+    leader,
+    plug,
+    put_junk,
+    send,
+    start_members,
+    status,
+    strike,
+    wait_until,
+)
 
 pytestmark = pytest.mark.kernel
 
-MEMBERS = ("store1", "store2", "store3")
 WELL = ("host1", "host2")  # no fault is about these
 VICTIM = "host4"
 TTL = 60.0  # seconds; longer than a leader pauses, which may end leases once it goes on (docs/operate.md)
 SHORT_TTL = 10.0  # the shortest that a config file may ask for
-LONG = 30.0  # seconds, where a silent connection has to be noticed (nine), on two busy processors
 PAUSE = 30.0
 QUOTA = 16 << 20  # octets; of each member's database
 SMALL_DISK = 160 << 20  # two write-ahead logs, for each of which etcd reserves 64 MiB, and the database
@@ -61,11 +73,6 @@ def built() -> Iterator[Lab]:
         ) as built:
             assert not due(built)
             yield built
-
-
-def wait_until(condition: Callable[[], bool], *, at_most: float = LONG) -> None:
-    """Wait until `condition` holds, without a hurry: most looks are a process each."""
-    labs.seconds_until(condition, at_most=at_most, pause=0.05)
 
 
 def hosts(built: Lab) -> list[str]:
@@ -98,15 +105,6 @@ def says_the_store_is_away(built: Lab, host: str) -> bool:
 def log(built: Lab, host: str) -> str:
     """Return what a host's daemon has printed."""
     return built.file(daemons.log_file(host)).read_text()
-
-
-def send(built: Lab, host: str, number: int) -> None:
-    """Send a daemon or a member a signal that does not end it."""
-    built.call(functools.partial(_send, host, number))
-
-
-def _send(host: str, number: int) -> None:
-    os.kill(daemons.pid(host), number)
 
 
 @contextmanager
@@ -153,43 +151,6 @@ def wait_until_heard(built: Lab, by: Iterable[str], *, mac: str = MAC) -> None:
 def _macs(items: Mapping[Key, Item]) -> list[str]:
     found = [each.mac for each in items.values() if isinstance(each, Neighbour | FdbEntry)]
     return [mac for mac in found if mac in {MAC, OTHER_MAC}]
-
-
-def leader(built: Lab, *, among: Sequence[str] = MEMBERS) -> str:
-    """Wait until all of these members follow one of them; return it."""
-    found: list[str] = []
-
-    def agreed() -> bool:
-        asked = [_status(built, each) for each in among]
-        leaders = {each.get("leader") for each in asked}
-        found[:] = [
-            name for name, each in zip(among, asked, strict=True) if leaders == {each["header"]["member_id"]}
-        ]
-        return bool(found)
-
-    wait_until(agreed)
-    return found[0]
-
-
-def _status(built: Lab, member: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(ctl(built, "endpoint", "status", "--write-out=json", via=member))[0]
-    return answer["Status"]  # type: ignore[no-any-return]
-
-
-def but(*without: str) -> list[str]:
-    """Return the other members."""
-    return [each for each in MEMBERS if each not in without]
-
-
-def plug(built: Lab, name: str, state: str) -> None:
-    """Take away the cable of a host or a member (`down`), or plug it in again (`up`)."""
-    assert built.run("underlay", ["ip", "link", "set", f"{name}-eth0", state]) == 0
-
-
-def start_members(built: Lab, *names: str) -> None:
-    """Start members on the data that they have, at once."""
-    servers = [each for each in built.topology.servers if each.name in names]
-    built.call(functools.partial(daemons.start_ready, built.topology, servers))
 
 
 Fault = Callable[[Lab], Iterator[str]]  # it yields a member that can write meanwhile; empty: none can
@@ -274,25 +235,6 @@ def compacted_while_cut_off(built: Lab) -> Iterator[str]:
     yield ""
 
 
-@contextmanager
-def deaf(built: Lab, host: str) -> Iterator[None]:
-    """Let no packet of any member reach a host; all else does."""
-    addresses = next(each.addresses for each in built.topology.members if each.name == host)
-    holes = [(member, str(address.ip)) for member in MEMBERS for address in addresses]
-    for member, address in holes:
-        assert built.run(member, ["ip", "route", "add", "blackhole", address]) == 0
-    try:
-        yield
-    finally:
-        for member, address in holes:
-            assert built.run(member, ["ip", "route", "del", "blackhole", address]) == 0
-
-
-def compact(built: Lab) -> None:
-    """Have etcd forget all but the newest revision."""
-    ctl(built, "compact", "--physical", str(_status(built, "store1")["header"]["revision"]))
-
-
 def no_space_left(built: Lab) -> Iterator[str]:
     """By etcd's own quota: it takes no record any more, until an operator makes room."""
     with pytest.raises(RuntimeError, match="database space exceeded"):
@@ -312,7 +254,7 @@ def member_replaced(built: Lab) -> Iterator[str]:
     gone = but(leader(built))[0]
     stop(built, gone, signal.SIGKILL)
     yield strike(built, gone)
-    built.call(functools.partial(_join, built, gone, 0))
+    built.call(functools.partial(join, built, gone, 0))
 
 
 def disk_full(built: Lab) -> Iterator[str]:
@@ -320,60 +262,16 @@ def disk_full(built: Lab) -> Iterator[str]:
     small = but(leader(built))[0]
     stop(built, small, signal.SIGKILL)
     via = strike(built, small)
-    built.call(functools.partial(_join, built, small, SMALL_DISK))
+    built.call(functools.partial(join, built, small, SMALL_DISK))
     ctl(built, "defrag", via=small)  # it has grown by what others have had, and would not have to grow
-    built.call(functools.partial(_fill, small))
+    built.call(functools.partial(fill, small))
     put_junk(built, 2, via=via)
-    wait_until(lambda: built.call(functools.partial(_is_dead, small)))
+    wait_until(lambda: built.call(functools.partial(is_dead, small)))
     assert "no space left on device" in log(built, small)
     yield via
     built.file(daemons.directory(small) / "data" / "filling").unlink()
     start_members(built, small)
     ctl(built, "del", "--prefix", "/junk")
-
-
-def put_junk(built: Lab, count: int, *, via: str) -> None:
-    """Put so many values of 1 MiB each."""
-    for number in range(count):
-        ctl(built, "put", f"/junk{number}", stdin="x" * (1 << 20), via=via)
-
-
-def strike(built: Lab, gone: str) -> str:
-    """Let a new member take the place of one that is dead; return one that is well."""
-    via = leader(built, among=but(gone))
-    listed = [line.split(", ") for line in ctl(built, "member", "list", via=via).splitlines()]
-    (number,) = [words[0] for words in listed if words[2] == gone]
-    (place,) = [each for each in built.topology.servers if each.name == gone]
-    ctl(built, "member", "remove", number, via=via)
-    urls = ",".join(server.urls(place, server.PEER_PORT))
-    ctl(built, "member", "add", gone, f"--peer-urls={urls}", via=via)
-    return via
-
-
-def _join(built: Lab, name: str, room: int) -> None:
-    """Start a member that has been added, on an empty disk of so many octets (0: that of the lab)."""
-    data = daemons.directory(name) / "data"
-    shutil.rmtree(data)
-    data.mkdir(mode=0o700)
-    if room:
-        namespaces.mount("tmpfs", str(data), "tmpfs", options=f"size={room},mode=0700")
-    (place,) = [each for each in built.topology.servers if each.name == name]
-    command = server.command(built.topology, place, data, state="existing")
-    daemons.wait_ready([daemons.launch(name, command)])
-
-
-def _fill(name: str) -> None:
-    with suppress(OSError), (daemons.directory(name) / "data" / "filling").open("wb", buffering=0) as filling:
-        while True:
-            filling.write(bytes(1 << 16))
-
-
-def _is_dead(name: str) -> bool:
-    try:
-        os.kill(daemons.pid(name), 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def junk(built: Lab) -> Iterator[str]:
@@ -490,7 +388,7 @@ def test_a_host_that_dies_leaves_and_one_that_slept_too_long_makes_way(built: La
         stop(built, host)
     mortal = [host for host in brief.members if host.name in {dead, sleeper}]
     built.call(functools.partial(daemons.start_ready, brief, mortal))
-    begun, keys = _status(built, "store1")["header"]["revision"], owners(built)
+    begun, keys = status(built, "store1")["header"]["revision"], owners(built)
     held = subnets(built, sleeper)
     with undisturbed(built):
         stop(built, dead, signal.SIGKILL)
@@ -510,7 +408,7 @@ def test_a_host_that_dies_leaves_and_one_that_slept_too_long_makes_way(built: La
     known = {route["prefix"]: route["node"] for route in labs.status(built, "host1")["routes"]}
     assert not [prefix for prefix, node in known.items() if node == dead]
     assert [known[prefix] for prefix in (*held, *fresh)] == ["192.0.2.99"] * 2 + [sleeper] * 2
-    for each in range(begun, _status(built, "store1")["header"]["revision"] + 1):
+    for each in range(begun, status(built, "store1")["header"]["revision"] + 1):
         _check_no_two_owners(told(built, each))
     assert records.decode(keys[sleeper], told(built)[keys[sleeper]].encode()).owner == "192.0.2.99"
     _check_they_come_back(built, dead, sleeper)
