@@ -17,10 +17,12 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The tests that need no kernel.
 PURE := tests/unit tests/properties tests/conformance
+# These mostly wait: for half a minute at a time.
+FAULTS := tests/kernel/test_lab_etcd_faults.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup lint fast fuzz kernel uml guests clean python packages
+.PHONY: help demo test setup lint fast fuzz kernel uml guests faults clean python packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -32,9 +34,9 @@ demo: $(VENV)/.ready-to-run ## a cluster of containers on this machine, root or 
 # In user-mode-linux, ten times slower, nothing is traced: what runs there runs elsewhere as well.
 test: setup ## everything that CI does: lint, types, tests, real kernels, coverage
 	$(RUN) coverage erase
-	scripts/abreast '$(MAKE) --no-print-directory lint' '$(MAKE) --no-print-directory guests' \
+	scripts/abreast '$(MAKE) --no-print-directory lint faults' '$(MAKE) --no-print-directory guests' \
 		'scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE)' \
-		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE) tests/etcd)'
+		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE) tests/etcd $(FAULTS))'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
@@ -62,6 +64,9 @@ uml: setup ## the tests that need drivers which this machine's kernel lacks
 guests:
 	tests/uml/run.py $(RUN) pytest -m uml
 	scripts/in-namespaces $(RUN) coverage run -m pytest tests/etcd
+
+faults:
+	scripts/in-namespaces $(RUN) coverage run -m pytest $(FAULTS)
 
 clean: ## remove everything that is not in git, but for your own files
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* dist build

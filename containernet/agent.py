@@ -1,6 +1,6 @@
 """The only loop: one inbox, one thread that decides, and threads that do nothing but fill the inbox.
 
-    keeper ------- Held, Lost, StoreFailed, Told --+
+    keeper - Agreed, Held, Lost, StoreFailed, Told -+
     subscription - events of the route store ------+--> inbox --> Agent --> Reconciler --> kernel
     kernel ------- somebody touched our items -----+
     callers ------ attach, detach, status ---------+
@@ -28,7 +28,7 @@ import attrs
 
 from . import remembered, underlay
 from .addresses import AddressBook
-from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings
+from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
 from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
@@ -39,7 +39,7 @@ from .errors import (
 from .events import Announced, Event, Snapshot, Withdrawn
 from .inbox import Inbox
 from .items import Item
-from .keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told
+from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .planning import Operation
 from .pumps import KernelPump, RoutePump
@@ -92,7 +92,7 @@ class Agent:
         state: file for the remembered view.
         ttl: seconds that a lease is asked for.
         store: the route store's name, for the status.
-        settings: what to store for all hosts, if the lease store can hold it and holds nothing; remembered.
+        settings: what to store for all hosts, if the lease store can hold it and holds nothing.
         subnets_taken: called with the node whenever it has taken other subnets, on the agent's thread.
     """
 
@@ -117,6 +117,7 @@ class Agent:
     ) -> None:
         self._node = with_subnets(node, (), network=network, remote=remote)
         self._network = network
+        self._leases = leases
         self._routes = routes
         self._local = local
         self._remote = remote
@@ -125,12 +126,12 @@ class Agent:
         self._audit = audit
         self._linger = linger
         self._store = store
-        self._settings = settings
         self._subnets_taken = subnets_taken
         self._inbox: Inbox[_Message] = Inbox()
         self._stop = threading.Event()
 
         self._remembered = self._load()
+        self._settings = self._remembered.settings  # the store's word, never our own
         self._rib = Rib(network, self._node, store=store)
         self._reconciler = Reconciler(kernel)
         self._reconciler.prune = False  # until the route store has told everything
@@ -227,6 +228,8 @@ class Agent:
         self._inbox.own()
         self._endpoints.restore()
         self._follow(self._rib.apply(Snapshot(routes=self._remembered.routes), now=time.time()))
+        if isinstance(self._leases, TellsAtOnce):
+            self._leases.starting()
         self._keeper.start()
         self._route_pump.start()
         self._kernel_pump.start()
@@ -268,6 +271,9 @@ class Agent:
             case _RoutesAway(error=error):
                 self._route_trouble = str(error)
                 log.warning("route store away, kernel left as it is: %s", error)
+            case Agreed(settings=settings):
+                self._settings = settings
+                self._save_soon()
             case Held(lease=lease, until=until):
                 self._lease_until = until
                 self._lease_trouble = self._lease_lost = ""

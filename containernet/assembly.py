@@ -14,7 +14,16 @@ import attrs
 
 from . import loading, remembered
 from .config import REMOTE, Choice, Config, NodeTable, describe_node
-from .contracts import Dataplane, KeepsSettings, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings
+from .contracts import (
+    Dataplane,
+    KeepsSettings,
+    Kernel,
+    LeaseStore,
+    LocalDelivery,
+    RouteStore,
+    Settings,
+    TellsAtOnce,
+)
 from .errors import ConfigError, StoreUnavailable
 from .model import NetworkConfig, Node
 
@@ -76,6 +85,8 @@ def assembled(config: Config, *, kernel: Kernel | None = None) -> Iterator[Parts
             routes = loading.route_store(config.routes.name, config.routes.options)
             stack.callback(routes.close)
         local = loading.local_dataplane(config.local.name, config.local.options)
+        if isinstance(leases, TellsAtOnce):
+            leases.starting()
         settings = _settings(config, leases)
         dataplane = _dataplane(config, settings)
         yield Parts(

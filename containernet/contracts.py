@@ -146,6 +146,20 @@ class KeepsSettings(Protocol):
 
 
 @runtime_checkable
+class TellsAtOnce(Protocol):
+    """A lease store that can tell a host that starts everything in one answer."""
+
+    def starting(self) -> None:
+        """A host starts: what it asks first may be answered with one moment's truth, a few seconds old.
+
+        That is what the store says of the network, the first `leases`, and where it is a route store too, the
+        first Snapshot, whose events go on from there. Every write compares with what is there now, as ever, and
+        what follows it shows it. Asks nothing by itself; called again during a start it changes nothing.
+        """
+        ...
+
+
+@runtime_checkable
 class Recognises(Protocol):
     """A lease store shared with software that knows a host by its address, and not by a name."""
 

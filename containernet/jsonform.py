@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from .contracts import Settings
-from .model import Lease, NetworkConfig, Pool, Route, Tunnel
+from .model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
 
 
 def route_to_json(route: Route) -> dict[str, Any]:
@@ -37,12 +37,28 @@ def route_from_json(document: dict[str, Any]) -> Route:
     """
     tunnel = document["tunnel"]
     return Route(
-        prefix=ip_network(document["prefix"]),
-        node=str(document["node"]),
-        next_hop=ip_address(document["next_hop"]),
-        tunnel=Tunnel(type=str(tunnel["type"]), data=tunnel["data"]),
+        prefix=prefix_from_json(document["prefix"]),
+        node=_text(document["node"]),
+        next_hop=ip_address(_text(document["next_hop"])),
+        tunnel=Tunnel(type=_text(tunnel["type"]), data=tunnel["data"]),
         equal_cost=tuple(map(route_from_json, document.get("equal_cost", ()))),
     )
+
+
+def prefix_from_json(text: object) -> Prefix:
+    """Return the prefix that a text names.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    return ip_network(_text(text))
+
+
+def _text(value: object) -> str:
+    # ipaddress would take a number, and even true, for an address.
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r}: expected text")
+    return value
 
 
 def network_to_json(network: NetworkConfig) -> list[dict[str, Any]]:
@@ -68,11 +84,11 @@ def network_from_json(pools: Iterable[dict[str, Any]]) -> NetworkConfig:
     return NetworkConfig(
         pools=tuple(
             Pool(
-                prefix=ip_network(pool["prefix"]),
+                prefix=prefix_from_json(pool["prefix"]),
                 subnet_length=int(pool["subnet_length"]),
-                first=ip_network(pool["first"]),
-                last=ip_network(pool["last"]),
-                reserved=tuple(map(ip_network, pool["reserved"])),
+                first=prefix_from_json(pool["first"]),
+                last=prefix_from_json(pool["last"]),
+                reserved=tuple(map(prefix_from_json, pool["reserved"])),
             )
             for pool in pools
         )

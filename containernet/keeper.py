@@ -56,24 +56,41 @@ class Told:
     routes: tuple[Route, ...]
 
 
-Outcome = Held | Lost | StoreFailed | Told
+@attrs.frozen(kw_only=True)
+class Agreed:
+    """The lease store was heard, and agrees; `settings` is its word to all hosts, None: it has none."""
+
+    settings: Settings | None
 
 
-def agree(store: LeaseStore, network: NetworkConfig | None, settings: Settings | None = None) -> NetworkConfig:
-    """Return the network that all hosts agree on: the store's, or the operator's where the store has none.
+Outcome = Agreed | Held | Lost | StoreFailed | Told
+
+
+def agree(
+    store: LeaseStore, network: NetworkConfig | None, settings: Settings | None = None
+) -> Settings | None:
+    """Let all hosts agree on a network: the store's, or the operator's where the store has none.
 
     Args:
         settings: what to store for all hosts where the store holds nothing and can hold more than `network`.
+
+    Returns:
+        What the store says to all hosts now; None: it keeps no settings, or has none.
 
     Raises:
         ConfigError: neither has one, or they contradict each other; with both.
         StoreUnavailable: the store does not answer.
     """
+    told: Settings | None = None
     if settings is not None and isinstance(store, KeepsSettings):
-        return agreed(store.keep(settings, over=None).network, network)
-    if network is not None and isinstance(store, ConfiguresNetwork):
-        return agreed(store.configure(network), network)
-    return agreed(store.network(), network)
+        told = store.keep(settings, over=None)
+        stored: NetworkConfig | None = told.network
+    elif network is not None and isinstance(store, ConfiguresNetwork):
+        stored = store.configure(network)
+    else:
+        stored = store.network()
+    agreed(stored, network)
+    return told
 
 
 def agreed(stored: NetworkConfig | None, network: NetworkConfig | None) -> NetworkConfig:
@@ -215,7 +232,8 @@ class Keeper:
 
     def _claim(self) -> None:
         if not self._agreed:
-            agree(self._leases, self._network, self._settings)
+            settings = agree(self._leases, self._network, self._settings)
+            self._report(Agreed(settings=settings))
             if isinstance(self._leases, Recognises):
                 self._leases.recognise(self._node, self._addresses)
             self._agreed = True

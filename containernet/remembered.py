@@ -7,7 +7,6 @@ that a store could not tell again; a file that cannot be read costs a slower sta
 from __future__ import annotations
 
 import json
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from .contracts import Settings
 from .jsonform import (
     network_from_json,
     network_to_json,
+    prefix_from_json,
     route_from_json,
     route_to_json,
     settings_from_json,
@@ -36,7 +36,7 @@ class Remembered:
         network: what all hosts agree on; None: not known yet.
         subnets: what this node had leased.
         routes: every route that was believed.
-        settings: what the lease store said to all hosts; None: it is one that says nothing.
+        settings: what the lease store said to all hosts; None: it said nothing, or was never heard.
     """
 
     network: NetworkConfig | None = None
@@ -88,7 +88,7 @@ def _to_json(remembered: Remembered) -> dict[str, Any]:
 def _from_json(document: dict[str, Any]) -> Remembered:
     return Remembered(
         network=network_from_json(document["network"]) if document["network"] else None,
-        subnets=tuple(ip_network(subnet) for subnet in document["subnets"]),
+        subnets=tuple(map(prefix_from_json, document["subnets"])),
         routes=tuple(route_from_json(route) for route in document["routes"]),
         settings=settings_from_json(settings) if (settings := document.get("settings")) else None,
     )

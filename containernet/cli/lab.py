@@ -20,7 +20,11 @@ touches nothing of the machine's own network.
     containernet lab ping
     containernet lab exec host1 -- ip route
     containernet lab exec host1-c1 -- ping -c 3 10.4.7.2
-    containernet lab down"""
+    containernet lab down
+With `up --store etcd --members 3`, hosts find each other by an etcd cluster, which can be hurt:
+    containernet lab exec store1 -- etcdctl endpoint status --cluster -w table
+    containernet lab exec underlay -- ip link set store1-eth0 down
+    containernet lab logs store1"""
 
 _FAMILIES = {"4": (4,), "6": (6,), "dual": (4, 6)}
 
@@ -47,8 +51,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     way.add_argument("source", metavar="SRC", help="a host or a container")
     way.add_argument("destination", metavar="DST", help="a host, a container or an address")
     way.add_argument("--family", type=int, choices=(4, 6), default=4, help="where DST is a name (default: 4)")
-    logs = _add(own, "logs", show_log, "print what a host's containernetd has printed, or the store's server")
-    logs.add_argument("host", metavar="HOST", help="host1 ..., or store")
+    logs = _add(
+        own, "logs", show_log, "print what a host's containernetd has printed, or a server of the store"
+    )
+    logs.add_argument("host", metavar="HOST", help="host1 ..., store, store1 ...")
     demo = _add(own, "demo", run_demo, "show every dataplane on every underlay", name=False, json=True)
     demo.add_argument("--dataplane", action="append", metavar="NAME", help="only that one; may be repeated")
 
@@ -87,6 +93,9 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
         "--store", default="sqlite", help="for leases and routes: sqlite or etcd (default: sqlite)"
     )
     parser.add_argument(
+        "--members", type=int, default=1, help="of the store's cluster, each on a host of its own (default: 1)"
+    )
+    parser.add_argument(
         "--lease-ttl",
         type=float,
         default=2700.0,
@@ -115,6 +124,7 @@ def up(arguments: argparse.Namespace) -> int:
         dataplane=arguments.dataplane,
         options=tuple(arguments.option),
         store=arguments.store,
+        store_members=arguments.members,
         lease_ttl=arguments.lease_ttl,
         versions=_FAMILIES[arguments.family],
     )

@@ -3,8 +3,8 @@
 Everything that the lab knows about the daemon is in this file. Each host's files are in a directory of its own
 under the lab's home, on the tmpfs that goes with the lab. All but `ask` run inside the lab.
 
-The host of the store's server (`server`) is started, waited for and stopped in the same way: etcd, too, tells
-by sd_notify(3) that it is ready.
+The store's servers (`server`) are started, waited for and stopped in the same way, each on its host: etcd, too,
+tells by sd_notify(3) that it is ready.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ class Started:
 
 
 def start(topology: Topology, host: Host) -> Started:
-    """Start a host's daemon, or the store's server on its own host."""
-    if host == topology.server:
-        return launch(host.name, server.command(topology, directory(host.name) / "data"))
+    """Start a host's daemon, or the store's server on a host of its own."""
+    if host in topology.servers:
+        return launch(host.name, server.command(topology, host, directory(host.name) / "data"))
     return start_with(host.name, config(topology, host))
 
 

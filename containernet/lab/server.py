@@ -1,8 +1,9 @@
-"""The store's server in a lab: an etcd of one member, on a host of its own.
+"""The store's servers in a lab: an etcd cluster of one member or more, each on a host of its own.
 
-It is reached over the underlay as a cluster would be: a host that is cut off from the others is cut off from it
-too. On its own host it also listens on the loopback, so that there `etcdctl` needs no address. Its data are on
-the lab's tmpfs, and go with the lab.
+They are reached over the underlay, by hosts and by each other: a host that is cut off from the others is cut
+off from them too, and a member whose cable is taken away is alone. On its own host a member also listens on the
+loopback, so that there `etcdctl` needs no address. Its data are on the lab's tmpfs, and go with the lab. What
+else etcd can be told, it takes from the environment of who makes the lab (ETCD_...).
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import shutil
 from pathlib import Path
 
 from ..errors import ConfigError
-from .topology import Topology
+from .topology import Host, Topology
 
 PORT, PEER_PORT = 2379, 2380
 
 
 def program(topology: Topology) -> str:
-    """Return the path of the server's program; empty: the store needs none.
+    """Return the path of the servers' program; empty: the store needs none.
 
     Raises:
         ConfigError: it is not installed.
     """
-    if topology.server is None:
+    if not topology.servers:
         return ""
     found = shutil.which(topology.store)
     if found is None:
@@ -34,28 +35,39 @@ def program(topology: Topology) -> str:
 
 
 def endpoints(topology: Topology) -> tuple[str, ...]:
-    """Return the URLs of the server, one per address family."""
-    own = topology.server.addresses if topology.server else ()
-    return tuple(f"http://{f'[{each.ip}]' if each.version == 6 else each.ip}:{PORT}" for each in own)
+    """Return the URLs of the servers, one per address family: every server before any a second time."""
+    return tuple(
+        url
+        for family in zip(*(urls(server, PORT) for server in topology.servers), strict=True)
+        for url in family
+    )
 
 
-def command(topology: Topology, data: Path) -> list[str]:
-    """Return the command that runs the server.
+def urls(server: Host, port: int) -> tuple[str, ...]:
+    """Return the URLs of one server, one per address family."""
+    return tuple(f"http://{f'[{own.ip}]' if own.version == 6 else own.ip}:{port}" for own in server.addresses)
+
+
+def command(topology: Topology, server: Host, data: Path, *, state: str = "new") -> list[str]:
+    """Return the command that runs a server.
 
     Args:
         data: the directory for its data.
+        state: `existing`: it joins members that run; of no importance where it has data.
     """
-    urls = ",".join((*endpoints(topology), f"http://127.0.0.1:{PORT}"))
-    peers = f"http://127.0.0.1:{PEER_PORT}"
+    clients = ",".join(urls(server, PORT))
+    peers = ",".join(urls(server, PEER_PORT))
+    cluster = ",".join(f"{each.name}={url}" for each in topology.servers for url in urls(each, PEER_PORT))
     return [
         program(topology),
-        "--name=store",
+        f"--name={server.name}",
         f"--data-dir={data}",
-        f"--listen-client-urls={urls}",
-        f"--advertise-client-urls={urls}",
+        f"--listen-client-urls={clients},http://127.0.0.1:{PORT}",
+        f"--advertise-client-urls={clients}",
         f"--listen-peer-urls={peers}",
         f"--initial-advertise-peer-urls={peers}",
-        f"--initial-cluster=store={peers}",
+        f"--initial-cluster={cluster}",
+        f"--initial-cluster-state={state}",
         "--logger=zap",
         "--log-outputs=stderr",
     ]

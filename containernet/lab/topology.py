@@ -10,9 +10,9 @@ Pure: no kernel, no file, no clock. `build` makes it real, the tests prove it, a
                                                      +--router------+
 
 In `routed` the hosts alternate between the two segments, so that there is always a pair on one segment and,
-from two hosts on, a pair with a router between. A store that is a server runs on a host of its own on the
-first segment, and is reached over the underlay. The addresses are those set aside for documentation (RFC 5737,
-RFC 3849): whatever leaks out of a lab has nowhere to go.
+from two hosts on, a pair with a router between. A store that is a server, or several, has hosts of its own,
+which alternate in the same way and are reached over the underlay. The addresses are those set aside for
+documentation (RFC 5737, RFC 3849): whatever leaks out of a lab has nowhere to go.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from ..model import Address, Interface, Prefix
 
 UNDERLAYS = ("l2", "routed")
 MOST_HOSTS = 100
+MOST_MEMBERS = 7  # what etcd's makers advise at most
 SERVERS = ("etcd",)  # the stores that are servers; any other is a file
-_ROUTER, _STORE = 254, 253  # their host parts in a segment; MOST_HOSTS keeps clear of them
+_ROUTER, _STORE = (
+    254,
+    253,
+)  # their host parts in a segment, of several servers downwards; MOST_HOSTS keeps clear
 _UNDERLAY_MTU = 1500
 _SEGMENTS = (
     ("a", (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8:0:a::/64"))),
@@ -84,6 +88,15 @@ def _at_least(lowest: int) -> Any:
     return check
 
 
+def _check_store_members(instance: Topology, attribute: attrs.Attribute[int], value: int) -> None:
+    most = MOST_MEMBERS if instance.store in SERVERS else 1
+    if not 1 <= value <= most:
+        expected = (
+            f"1 to {most}" if most > 1 else f"1, for it has no servers; those that have: {', '.join(SERVERS)}"
+        )
+        raise ConfigError(f"--store {instance.store} --members {value}: expected {expected}")
+
+
 def _check_underlay(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value not in UNDERLAYS:
         raise ConfigError(f"--underlay {value}: expected {' or '.join(UNDERLAYS)}")
@@ -99,6 +112,7 @@ class Topology:
         underlay: `l2` or `routed`.
         dataplane: the remote dataplane that the daemons are configured with.
         store: the name of the lease and route store.
+        store_members: how many servers make up the store, where it has any.
         lease_ttl: what the daemons are configured with, seconds.
         versions: the address families of the containers and of the underlay: 4, 6 or both.
         second_nic: give every host an `eth1` without addresses on its segment's second switch; what the
@@ -115,6 +129,7 @@ class Topology:
     underlay: str = attrs.field(default="l2", validator=_check_underlay)
     dataplane: str = "vxlan"
     store: str = "sqlite"
+    store_members: int = attrs.field(default=1, validator=_check_store_members)
     lease_ttl: float = 2700.0
     versions: tuple[int, ...] = attrs.field(default=(4, 6), converter=tuple[int, ...])
     second_nic: bool = attrs.field()
@@ -141,22 +156,27 @@ class Topology:
     def host(self, number: int) -> Host:
         """Return the host of that number, counted from 1."""
         name = f"host{number}"
-        segment = self.segments[(number - 1) % len(self.segments)]
         names = tuple(f"{name}-c{index}" for index in range(1, self.containers + 1))
-        return self._station(name, segment, number, containers=names)
+        return self._station(name, number, address=number, containers=names)
 
     @property
-    def server(self) -> Host | None:
-        """The host of the store's server; None: the store is a file."""
+    def servers(self) -> tuple[Host, ...]:
+        """The hosts of the store's servers: `store`, or `store1` and so on; empty: the store is a file."""
         if self.store not in SERVERS:
-            return None
-        return self._station("store", self.segments[0], _STORE, containers=())
+            return ()
+        numbers = range(1, self.store_members + 1)
+        names = [f"store{number}" for number in numbers] if self.store_members > 1 else ["store"]
+        return tuple(
+            self._station(name, number, address=_STORE + 1 - number, containers=())
+            for name, number in zip(names, numbers, strict=True)
+        )
 
-    def _station(self, name: str, segment: Segment, number: int, *, containers: tuple[str, ...]) -> Host:
+    def _station(self, name: str, number: int, *, address: int, containers: tuple[str, ...]) -> Host:
+        segment = self.segments[(number - 1) % len(self.segments)]
         return Host(
             name=name,
             segment=segment.name,
-            addresses=segment.interfaces(number, self.versions),
+            addresses=segment.interfaces(address, self.versions),
             gateways=tuple(own.ip for own in self.router.get(segment.name, ())),
             containers=containers,
         )
@@ -168,8 +188,8 @@ class Topology:
 
     @property
     def stations(self) -> tuple[Host, ...]:
-        """Everything with a NIC on a segment: all hosts, and the store's server where it has one."""
-        return (*self.members, *([self.server] if self.server else []))
+        """Everything with a NIC on a segment: all hosts, and the store's servers where it has any."""
+        return (*self.members, *self.servers)
 
     @property
     def container_names(self) -> tuple[str, ...]:
@@ -178,7 +198,7 @@ class Topology:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that a command can be run in: hosts, the store's server, containers."""
+        """Everything that a command can be run in: hosts, the store's servers, containers."""
         return (*(host.name for host in self.stations), *self.container_names)
 
     def same_segment(self, one: str, other: str) -> bool:

@@ -37,7 +37,7 @@ def up(name: str, topology: Topology, *, say: Callable[[str], object] = str) -> 
     server.program(topology)
     lab = cluster.up(name, topology)
     try:
-        store = f" and {topology.store}" if topology.server else ""
+        store = f" and {topology.store}" if topology.servers else ""
         say(
             f"{topology.hosts} hosts on {topology.underlay}; starting containernetd with {topology.dataplane}"
             + store
@@ -75,8 +75,7 @@ def _module(kind: str) -> str:
 
 
 def _start(topology: Topology) -> None:
-    if topology.server:
-        daemons.start_ready(topology, [topology.server])
+    daemons.start_ready(topology, topology.servers)
     daemons.start_ready(topology, topology.members)
     for host in topology.members:
         for container in host.containers:

@@ -21,6 +21,7 @@ from ..planning import plan
 from ..rendering import own_routes, with_subnets
 from .bed import refuses_unknown_options
 from .fake_kernel import FakeKernel
+from .supports import check_supports
 
 NETWORK = NetworkConfig(
     pools=(
@@ -83,10 +84,17 @@ class DataplaneContract(Families):
 
     `supports` holds the families that it carries, and "router" where it reaches a host behind one. `provided`
     names the links that its options speak of and an operator must provide, beside the underlay's `eth0`.
+
+    Raises:
+        ConfigError: when the class is made: a word that there is not.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"IPv4", "IPv6", "router"})
     provided: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_supports(cls, DataplaneContract.supports)
 
     def dataplane(self) -> Dataplane:
         """Return the dataplane."""

@@ -32,6 +32,7 @@ from .fake_kernel import FakeKernel
 from .kernels import Unreliable
 from .simulated_kernel import SimulatedKernel
 from .simulation import Reply, World
+from .supports import check_supports
 
 HOST = ""  # the host's own namespace, among those of the containers
 Wishes = Mapping[str, Mapping[Key, Item]]  # by namespace, the host's first
@@ -102,10 +103,17 @@ class LocalDeliveryContract(Families):
     its options speak of and an operator must provide, beside the underlay's `eth0`.
 
     One test asks in another process, and sends the dataplane there by `pickle`.
+
+    Raises:
+        ConfigError: when the class is made: a word that there is not.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"IPv4", "IPv6"})
     provided: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_supports(cls, LocalDeliveryContract.supports)
 
     def local(self) -> LocalDelivery:
         """Return the local dataplane."""

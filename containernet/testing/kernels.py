@@ -43,6 +43,7 @@ from ..reconciler import Reconciler
 from .bed import refuses_unknown_options
 from .faults import SOON
 from .machines import run
+from .supports import check_supports
 
 NOTHING = 0.05  # seconds to hear nothing: what was done before has been told by then
 MAC = "02:00:00:00:00:0a"
@@ -204,9 +205,16 @@ class KernelContract(OnKernelBed):
 
     `supports` holds the kinds of links and items that the kernel can hold; a kernel that lacks a driver takes
     away that one.
+
+    Raises:
+        ConfigError: when the class is made: a word that there is not.
     """
 
     supports: frozenset[type] = frozenset({*KINDS, Veth})
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        check_supports(cls, KernelContract.supports)
 
     def comes_changes_and_goes(self, kind: type) -> None:
         """Check one kind: what is asked for is there after each step; what is not supported is refused."""

@@ -33,7 +33,7 @@ from .faults import SOON
 from .histories import Client, linearizable
 from .machines import BoundRouteMachine, LeaseMachine, RouteMachine, StoreMachine, close_to, run
 from .readers import Reader
-from .supports import EVERYTHING
+from .supports import EVERYTHING, check_supports
 
 
 class Store(LeaseStore, RouteStore, Protocol):
@@ -80,11 +80,7 @@ class Contract(Generic[StoreT_co]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if unknown := cls.supports - EVERYTHING:
-            words = ", ".join(sorted(EVERYTHING))
-            raise ConfigError(
-                f"{cls.__name__}.supports: {', '.join(sorted(unknown))}: expected some of {words}"
-            )
+        check_supports(cls, EVERYTHING)
 
     def bed(self) -> Bed[StoreT_co]:
         """Return a bed whose store is empty."""

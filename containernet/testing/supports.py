@@ -1,8 +1,10 @@
-"""What not every store can do, in the words of a suite's `supports`."""
+"""What not every backend can do, in the words of a suite's `supports`; those of stores are many."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from ..errors import ConfigError
 
 ABILITIES: Mapping[str, tuple[str, str]] = {
     "late renewal": (
@@ -41,3 +43,19 @@ ABILITIES: Mapping[str, tuple[str, str]] = {
 """Words for `supports`: what a store does that can do it, and what one that cannot does instead."""
 
 EVERYTHING = frozenset(ABILITIES)
+
+
+def check_supports(suite: type, expected: frozenset[str] | frozenset[type]) -> None:
+    """Refuse a suite that says of its backend what no test asks for: that would be a slip, and found by nobody.
+
+    Raises:
+        ConfigError: with the words that there are.
+    """
+    supports: frozenset[object] = suite.supports  # type: ignore[attr-defined]
+    if unknown := supports - expected:
+        words = (", ".join(sorted(map(_word, some))) for some in (unknown, expected))
+        raise ConfigError(f"{suite.__name__}.supports: {': expected some of '.join(words)}")
+
+
+def _word(word: object) -> str:
+    return word.__name__ if isinstance(word, type) else str(word)

@@ -8,13 +8,16 @@ import pytest
 
 from containernet.cli.inspect import end
 from containernet.errors import ConfigError
-from containernet.model import Lease
+from containernet.model import Interface, Lease
 from containernet.testing import (
     ABILITIES,
     Bed,
     BoundRoutesContract,
     ConfiguresNetworkContract,
+    DataplaneContract,
+    KernelContract,
     LeaseStoreContract,
+    LocalDeliveryContract,
     ReservesContract,
     RouteStoreContract,
 )
@@ -104,11 +107,16 @@ def test_taken_in_words(node: str, expires: float | None, words: str) -> None:
     assert words in str(taken(TWO, Lease(subnets=ONE, node=node, expires=expires, revision="1")))
 
 
-def test_unknown_word() -> None:
+@pytest.mark.parametrize(
+    ("suite", "word", "words"),
+    [
+        (LeaseStoreContract, "late renewals", ".*late renewal,"),
+        (DataplaneContract, "routers", "IPv4, IPv6, router$"),
+        (LocalDeliveryContract, "router", "IPv4, IPv6$"),
+        (KernelContract, Interface, ".*IpTunnel"),
+    ],
+)
+def test_unknown_word(suite: type, word: object, words: str) -> None:
     """A word that there is not is refused when the class is made, with those that there are."""
-    with pytest.raises(
-        ConfigError, match=r"Misspelt\.supports: late renewals: expected some of .*late renewal,"
-    ):
-
-        class Misspelt(LeaseStoreContract):
-            supports = frozenset({"late renewals"})
+    with pytest.raises(ConfigError, match=rf"Misspelt\.supports: .*: expected some of {words}"):
+        type("Misspelt", (suite,), {"supports": frozenset({word})})

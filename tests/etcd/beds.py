@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from containernet.testing import Bed
 from containernet_backends.etcd import EtcdOptions, EtcdStore
 from containernet_backends.etcd.client import Client
+from containernet_backends.etcd.moments import Moment
 
 
 class Book:
@@ -52,10 +53,10 @@ class _Booked(Client):
         super().__init__(options)
         self._book = book
 
-    def grant(self, seconds: int) -> int:
-        granted = super().grant(seconds)
-        self._book.note(granted, seconds)
-        return granted
+    def grant(self, seconds: int) -> tuple[int, Moment]:
+        lease_id, granted = super().grant(seconds)
+        self._book.note(lease_id, seconds)
+        return lease_id, granted
 
     def keep_alive(self, lease_id: int) -> int:
         left = super().keep_alive(lease_id)

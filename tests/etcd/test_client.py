@@ -17,7 +17,7 @@ from containernet.errors import ConfigError, StoreError, StoreRefused, StoreUnav
 from containernet.events import Snapshot
 from containernet_backends.etcd import EtcdOptions, EtcdStore, messages, requests
 from containernet_backends.etcd.client import Client
-from containernet_backends.etcd.failures import NotThere, StaleToken, translated
+from containernet_backends.etcd.failures import NoSpace, NotThere, StaleToken, translated
 
 from .certificates import Authority
 from .readers import reading
@@ -47,7 +47,7 @@ def client(etcd: Cluster) -> Iterator[Client]:
         ("UNKNOWN", "raft: stopped", StoreUnavailable),
         ("DEADLINE_EXCEEDED", None, StoreUnavailable),
         ("RESOURCE_EXHAUSTED", "etcdserver: too many requests", StoreUnavailable),
-        ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", StoreUnavailable),
+        ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", NoSpace),
         ("NOT_FOUND", "etcdserver: requested lease not found", NotThere),
         ("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", NotThere),
         ("OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision", NotThere),
@@ -116,6 +116,19 @@ def test_a_full_store(make_cluster: Callable[..., Cluster]) -> None:
         store.reserve((ip_network("10.4.2.0/24"),))
         store.release(store.renew(lease, 60))
         assert len(store.leases()) == 1
+    store.close()
+
+
+def test_a_full_store_with_a_dead_member(make_cluster: Callable[..., Cluster]) -> None:
+    """What is said is that there is no room, not that one of the three does not answer."""
+    cluster = make_cluster(3, flags=["--quota-backend-bytes=2000000"])
+    cluster.raw().fill("/full/")
+    cluster.members[0].kill()
+    cluster.leader()
+    store = EtcdStore.from_options(cluster.options())
+    assert not store.leases()  # the second member answers, and is asked first from now on
+    with pytest.raises(StoreUnavailable, match="make room"):
+        store.reserve(SUBNETS)
     store.close()
 
 

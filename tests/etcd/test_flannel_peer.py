@@ -77,8 +77,7 @@ def network(backend: str, *, dual: bool = False, hosts: int = 2) -> Iterator[Lab
     if dual:
         wanted |= {"EnableIPv6": True, "IPv6Network": "fd00:5::/48"}
     with labs.bare(store="etcd", hosts=hosts, containers=1, versions=versions) as lab:
-        assert lab.topology.server
-        lab.call(functools.partial(daemons.start_ready, lab.topology, [lab.topology.server]))
+        lab.call(functools.partial(daemons.start_ready, lab.topology, lab.topology.servers))
         ctl(lab, "put", f"{PREFIX}/config", json.dumps(wanted))
         yield lab
 

@@ -12,7 +12,7 @@ import pytest
 from containernet import claim_subnet
 from containernet.errors import LeaseLost, LeaseTaken, StoreUnavailable
 from containernet.model import Lease, NetworkConfig, Pool, Prefix
-from containernet_backends.etcd import EtcdOptions, EtcdStore
+from containernet_backends.etcd import EtcdOptions, EtcdStore, requests
 from containernet_backends.etcd.client import Client
 
 from .raw import Raw
@@ -75,6 +75,48 @@ def test_a_claim_whose_answer_is_lost_is_had_by_asking_again(etcd: Cluster, pref
             claim(store, "a")
         lease = claim(store, "a")
         assert [(each.node, each.revision) for each in store.leases()] == [("a", lease.revision)]
+
+
+@pytest.mark.parametrize("lost", ["Range", "Txn"])
+def test_a_claim_that_fails_leaves_no_etcd_lease(etcd: Cluster, prefix: str, raw: Raw, lost: str) -> None:
+    """Between grant and record, or where the answer says nothing of the record: both are gone."""
+    before = raw.leases()
+    checked = options(etcd, prefix)
+    client = Odd(checked)
+    with closing(EtcdStore(checked, client=client)) as store, closing(EtcdStore(checked)) as other:
+        store.leases()
+        theirs = other.claim(TWO, "b", 60)
+        client.lost = lost
+        # The Range is that of a lost race whose winner is looked at again.
+        with pytest.raises(StoreUnavailable if lost == "Txn" else LeaseTaken):
+            store.claim(TWO if lost == "Range" else ONE, "a", 60)
+        assert [lease.node for lease in other.leases()] == ["b"]
+        assert raw.leases() - before == {int(theirs.revision, 16)}
+
+
+class Hurried(Client):
+    """The client of a host that others are always quicker than: one goes, and another comes."""
+
+    others: tuple[bytes, bytes]
+
+    def txn(self, *request: Any) -> Any:
+        """Let a record be made first, which is in nobody's way."""
+        self.others = self.others[::-1]
+        super().txn([], [requests.delete(self.others[0]), requests.put(self.others[1], FLANNELS.encode())])
+        return super().txn(*request)
+
+
+def test_a_claim_that_loses_every_race_leaves_no_etcd_lease(etcd: Cluster, prefix: str, raw: Raw) -> None:
+    """A thousand times, and then it says so."""
+    before = raw.leases()
+    checked = options(etcd, prefix)
+    client = Hurried(checked)
+    client.others = (f"{prefix}/subnets/10.4.8.0-24".encode(), f"{prefix}/subnets/10.4.9.0-24".encode())
+    with closing(EtcdStore(checked, client=client)) as store:
+        with pytest.raises(LeaseTaken, match="1000 times in a row"):
+            store.claim(ONE, "a", 60)
+        assert raw.leases() == before
+        assert raw.get(prefix + KEY) is None
 
 
 def test_a_claim_costs_one_list_and_one_transaction(etcd: Cluster, prefix: str, raw: Raw) -> None:

@@ -13,6 +13,7 @@ import pytest
 from containernet.errors import ConfigError, ContainernetError, StoreRefused, StoreUnavailable
 from containernet.events import Announced, Snapshot
 from containernet_backends.etcd import EtcdStore, records
+from containernet_backends.etcd.moments import Moment
 from tests.waiting import wait_until
 
 from .certificates import Authority, _openssl
@@ -193,7 +194,7 @@ def test_a_token_is_renewed(make_cluster: MakeCluster, authority: Authority, tmp
 
         # A watch that is refused for its token tells the truth as well, and the next one has another.
         wait_until_refused(cluster, str(client._token))
-        watch = client.watch(b"/net", b"/neu", 1, reader._subscription._cancellation)
+        watch = client.watch(b"/net", b"/neu", Moment(revision=1), reader._subscription._cancellation)
         with pytest.raises(StoreUnavailable, match="invalid auth token"):
             next(watch)
         assert client._token is None

@@ -24,13 +24,13 @@ from containernet.lab import build, cluster, daemons, namespaces, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.topology import Topology
 from containernet.planning import Delete
+from containernet_backends.etcd import records
 from containernet_backends.netlink import NetlinkKernel
 
 # The host's kernel has no ipip; these run in user-mode-linux.
 IPIP = pytest.param("ipip", marks=pytest.mark.uml)
 
-# Of the labs that have etcd for a store: its host, and its keys.
-STORE = "store"
+# Of the labs that have etcd for a store: its keys.
 PREFIX = "/coreos.com/network"
 SUBNETS = f"{PREFIX}/subnets/"
 
@@ -82,13 +82,17 @@ def status(built: Lab, host: str) -> dict[str, Any]:
     return answer
 
 
-def seconds_until(condition: Callable[[], bool], *, at_most: float) -> float:
-    """Return how long it takes until `condition` holds; fails the test when it takes longer than that."""
+def seconds_until(condition: Callable[[], bool], *, at_most: float, pause: float = 0.002) -> float:
+    """Return how long it takes until `condition` holds; fails the test when it takes longer than that.
+
+    Args:
+        pause: between two looks, seconds; longer where a look is dear.
+    """
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
         assert waited < at_most, f"not within {at_most} s"
-        time.sleep(0.002)
+        time.sleep(pause)
     return time.monotonic() - start
 
 
@@ -143,14 +147,14 @@ def start(built: Lab, host: str) -> None:
     built.call(functools.partial(daemons.start_ready, built.topology, hosts))
 
 
-def ctl(built: Lab, *words: str) -> str:
-    """Run etcdctl on the store's host; return what it prints."""
-    return built.call(functools.partial(_ctl, words))
+def ctl(built: Lab, *words: str, via: str = "", stdin: str = "") -> str:
+    """Run etcdctl on the host of one of the store's members (default: the first); return what it prints."""
+    return built.call(functools.partial(_ctl, via or built.topology.servers[0].name, words, stdin))
 
 
-def _ctl(words: tuple[str, ...]) -> str:
-    with namespaces.network(build.path(STORE)):
-        done = subprocess.run(["etcdctl", *words], capture_output=True, text=True, check=False)
+def _ctl(via: str, words: tuple[str, ...], stdin: str) -> str:
+    with namespaces.network(build.path(via)):
+        done = subprocess.run(["etcdctl", *words], input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -159,6 +163,17 @@ def told(built: Lab, revision: int = 0) -> dict[str, str]:
     """Return every record by its key, now or as of a revision."""
     answer = json.loads(ctl(built, "get", "--prefix", SUBNETS, f"--rev={revision}", "--write-out=json"))
     return {_text(each["key"]).removeprefix(SUBNETS): _text(each["value"]) for each in answer.get("kvs", ())}
+
+
+def owners(built: Lab) -> dict[str, str]:
+    """Return which key is whose record."""
+    return {records.decode(key, value.encode()).owner: key for key, value in told(built).items()}
+
+
+def subnets(built: Lab, host: str) -> list[str]:
+    """Return what a host says that it holds."""
+    held: list[str] = status(built, host)["subnets"]
+    return held
 
 
 def _text(octets: str) -> str:

@@ -103,6 +103,21 @@ def test_an_ordinary_user_has_a_lab_in_which_every_pair_is_reached(containernet:
     assert [each["reached"] for each in results] == [True] * 4
 
 
+def test_an_ordinary_user_has_a_lab_with_a_cluster_of_etcd(containernet: Command) -> None:
+    """Three servers and gRPC in a user namespace; and a log of each."""
+    name = f"{NAME}-etcd"
+    store = ("--store", "etcd", "--members", "3")
+    made = containernet("up", "--hosts", "2", "--containers", "1", *store, "--name", name)
+    try:
+        assert made.returncode == 0, made.stderr
+        assert "is up: host1, host2, store1, store2, store3, host1-c1, host2-c1" in made.stdout
+        answer = containernet("ping", "--json", "--name", name)
+        assert [each["reached"] for each in json.loads(answer.stdout)] == [True] * 4, answer
+        assert '"caller":"etcdserver/' in containernet("logs", "store3", "--name", name).stdout
+    finally:
+        containernet("down", "--name", name)
+
+
 def test_an_ordinary_user_is_root_inside_and_only_there(containernet: Command, lab: None) -> None:
     """The uid is 0 inside, his own outside, and nobody else's is mapped."""
     answer = containernet("exec", "--name", NAME, "host1", "--", "cat", "/proc/self/uid_map")

@@ -257,6 +257,7 @@ class World:
         }
         self.members: dict[str, Member] = {}
         self.knows: dict[str, dict[bytes, Attributes]] = {}
+        self.owed: dict[str, set[bytes]] = {}
         self.ends: dict[str, int] = {}
         self.words: dict[tuple[bytes, str, int], Word] = {}
         self.stale: set[tuple[bytes, str, int]] = set()
@@ -280,7 +281,7 @@ class World:
         negotiated = self.negotiated(name, forwarding=forwarding)
         terms = Terms.of(negotiated, addresses=(OURS,), policy=EVERYTHING, client=PEERS[name][1])
         self.members[name] = Member(source=self.sources[name], negotiated=negotiated, terms=terms)
-        self.knows[name], self.ends[name] = {}, 0
+        self.knows[name], self.owed[name], self.ends[name] = {}, set(), 0
         self.table.join(self.sources[name], negotiated)
         self.exports.join(self.members[name])
         if not forwarding:
@@ -328,6 +329,7 @@ class World:
         """A peer wants to be told everything again."""
         if name in self.members:
             self.exports.refresh(self.members[name], IPV4)
+            self.owed[name] |= set(self.knows[name])
 
     def begin_refresh(self, name: str) -> None:
         """A peer begins to tell everything again."""
@@ -380,9 +382,11 @@ class World:
                 assert not reading.faults
                 self.ends[name] += reading.end_of_rib is not None
                 for withdrawal in reading.withdrawn:
+                    self.owed[name] -= set(withdrawal.nlri)
                     for nlri in withdrawal.nlri:
                         del self.knows[name][nlri]  # what was not told is not withdrawn
                 for announcement in reading.announced:
+                    self.owed[name] -= set(announcement.nlri)
                     self.knows[name] |= dict.fromkeys(announcement.nlri, announcement.attributes)
 
     def settle(self) -> None:
@@ -416,6 +420,7 @@ class World:
                     assert knows.get(nlri) == heard, f"{name} of {nlri!r}"
         for name, member in self.members.items():
             assert self.ends[name] == 1
+            assert not self.owed[name], "asked for again, and not told"
             assert dict(self.exports.told(member, IPV4)) == self.knows[name]
             held = sum(key[1] == name and key not in self.stale for key in self.words)
             assert self.sources[name].held[IPV4] == held

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
 from containernet.model import Prefix, Route, Tunnel
 from containernet_backends.etcd import records
+from containernet_backends.etcd.moments import Moment
 from containernet_backends.etcd.records import Record
 from containernet_backends.etcd.view import Keys, View
 
@@ -126,7 +127,8 @@ def fold(view: View, kv: Written) -> list[Event]:
 
 def load(view: View, there: Mapping[bytes, Written], revision: int) -> Snapshot:
     """Let a view hear of a list."""
-    return view.load(there.values(), revision=revision)  # type: ignore[arg-type]
+    moment = Moment(cluster=1, term=2, revision=revision)
+    return view.load(there.values(), moment=moment)  # type: ignore[arg-type]
 
 
 @given(histories, st.integers(0, 12))

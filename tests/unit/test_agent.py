@@ -17,6 +17,7 @@ import pytest
 from containernet import remembered
 from containernet.addresses import AddressBook
 from containernet.agent import Agent
+from containernet.contracts import Settings
 from containernet.errors import (
     AddressesExhausted,
     ConfigError,
@@ -331,6 +332,33 @@ def test_a_store_that_is_away_at_a_restart_costs_nothing(world: World, host: Hos
         host.kernel.wait_for(lambda items: stale.key not in items and key_of(gone) not in items)
         assert key_of(kept) in host.kernel.items
         assert agent.status().repairs == 0
+
+
+class Telling(FakeStore):
+    """A store that says to all hosts what their operator has said, whatever one of them would say."""
+
+    word: Settings | None = Settings(network=NETWORK, dataplane="host-gw")
+
+    def settings(self) -> Settings | None:
+        """See KeepsSettings."""
+        return self.word
+
+    def keep(self, settings: Settings, *, over: Settings | None) -> Settings:
+        """See KeepsSettings."""
+        if self.word == over:
+            self.word = settings
+        assert self.word is not None
+        return self.word
+
+
+@pytest.mark.parametrize("kind", [Telling, FakeStore])
+def test_what_is_remembered_of_the_settings_is_the_stores_word(world: World, kind: type[FakeStore]) -> None:
+    """Not this host's own, which the store may contradict; and nothing of one that keeps none."""
+    host = world.host(5)
+    host.store = kind(name=str(world.directory))
+    with host.ready_agent(settings=Settings(network=NETWORK, dataplane="vxlan")):
+        pass  # it is written at the end at the latest
+    assert remembered.load(host.state).settings == (Telling.word if kind is Telling else None)
 
 
 def test_attaching_before_the_first_snapshot_deletes_nothing(host: Host) -> None:

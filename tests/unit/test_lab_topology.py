@@ -6,26 +6,29 @@ import itertools
 import json
 import tomllib
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
 from containernet.errors import ConfigError
 from containernet.lab import daemons, server
-from containernet.lab.topology import MOST_HOSTS, UNDERLAYS, Topology
+from containernet.lab.topology import MOST_HOSTS, MOST_MEMBERS, UNDERLAYS, Topology
 
 DOCUMENTATION = [
     ip_network(prefix) for prefix in ("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
 ]  # RFC 5737, RFC 3849
 
+STORES = [{"store": "sqlite"}, *({"store": "etcd", "store_members": n + 1} for n in range(MOST_MEMBERS))]
+
 topologies = st.builds(
-    Topology,
+    lambda store, **others: Topology(**store, **others),
     hosts=st.integers(1, MOST_HOSTS),
     containers=st.integers(0, 5),
     underlay=st.sampled_from(UNDERLAYS),
     dataplane=st.sampled_from(("vxlan", "bridge")),
     versions=st.sampled_from(((4,), (6,), (4, 6))),
-    store=st.sampled_from(("sqlite", "etcd")),
+    store=st.sampled_from(STORES),
 )
 
 
@@ -38,7 +41,7 @@ def test_every_address_and_every_name_is_given_once(topology: Topology) -> None:
     assert all(
         any(own.version == prefix.version and own in prefix for prefix in DOCUMENTATION) for own in addresses
     )
-    names = topology.hosts * (1 + topology.containers) + bool(topology.server)
+    names = topology.hosts * (1 + topology.containers) + len(topology.servers)
     assert len(topology.names) == len(set(topology.names)) == names
 
 
@@ -74,6 +77,8 @@ def test_routed_has_a_pair_on_one_segment_and_a_pair_across_the_router() -> None
         ({"hosts": 101}, "--hosts 101: expected 1 to 100"),
         ({"containers": -1}, "--containers -1: expected 0 to 100"),
         ({"underlay": "wifi"}, "--underlay wifi: expected l2 or routed"),
+        ({"store": "etcd", "store_members": 0}, "--store etcd --members 0: expected 1 to 7"),
+        ({"store_members": 3}, "--store sqlite --members 3: expected 1, for it has no servers"),
     ],
 )
 def test_what_cannot_be_built_is_refused(wrong: dict[str, int | str], message: str) -> None:
@@ -99,5 +104,17 @@ def test_a_hosts_config_names_the_server_by_its_underlay_addresses() -> None:
     assert table["store"]["etcd"] == {
         "endpoints": ["http://192.0.2.253:2379", "http://[2001:db8:0:a::fd]:2379"]
     }
-    assert Topology().server is None
+    assert Topology().servers == ()
     assert server.endpoints(Topology()) == ()
+
+
+def test_a_hosts_config_names_every_member_before_any_a_second_time() -> None:
+    """Who finds the first one silent asks another member next, not the same one by its other address."""
+    table = tomllib.loads(daemons.config(topology := Topology(store="etcd", store_members=3), topology.host(1)))
+    assert table["store"]["etcd"]["endpoints"] == [
+        *(f"http://192.0.2.{number}:2379" for number in (253, 252, 251)),
+        *(f"http://[2001:db8:0:a::{number}]:2379" for number in ("fd", "fc", "fb")),
+    ]
+    command = server.command(topology, topology.servers[1], Path("data"))
+    assert "--name=store2" in command
+    assert "--advertise-client-urls=http://192.0.2.252:2379,http://[2001:db8:0:a::fc]:2379" in command

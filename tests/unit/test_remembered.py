@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from ipaddress import ip_network
 from pathlib import Path
@@ -40,6 +41,28 @@ def test_a_torn_file_is_an_error_or_what_was_saved(
     torn = data.draw(st.sampled_from((whole[:place], whole[:place] + b"\xff" + whole[place + 1 :])))
     path.write_bytes(torn)
     with pytest.raises(ValueError, match="torn"):
+        load(path)
+
+
+@given(view=views.filter(lambda view: view.routes and view.subnets), data=st.data())
+def test_an_address_that_is_no_text_is_none(
+    tmp_path_factory: pytest.TempPathFactory, view: Remembered, data: st.DataObject
+) -> None:
+    """Although Python would take 1 and true for 0.0.0.1."""
+    path = tmp_path_factory.getbasetemp() / "odd.json"
+    save(path, view)
+    document = json.loads(path.read_text())
+    route = document["routes"][0]
+    where, key = data.draw(
+        st.sampled_from(
+            [(route, "prefix"), (route, "next_hop"), (route, "node"), (route["tunnel"], "type")]
+            + [(document["subnets"], 0)]
+            + [(pool, name) for pool in (document["network"] or [])[:1] for name in ("prefix", "first", "last")]
+        )
+    )
+    where[key] = data.draw(st.integers(0, 2**32 - 1) | st.booleans() | st.none() | st.just([1, 24]))
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="expected text"):
         load(path)
 
 

@@ -8,9 +8,9 @@ changed ten times since is told once, and only what was told is withdrawn.
     Stream      sessions of equal terms that were told the same: one Watch, and each message is written once
     batch       some thousand prefixes off the watch, sorted by what has to be said of them, as messages
 
-A session that joins is a stream whose watch has everything pending and nothing told. One that does not keep up
-with the rest of its stream parts from it with a copy of what is pending, so that nobody waits for it and
-nothing is queued for it. Streams that have told everything are one again.
+A session that joins is a stream that walks over the table as it was then, with a watch for what changes
+meanwhile. One that does not keep up with the rest of its stream parts from it with a copy of what is pending,
+so that nobody waits for it and nothing is queued for it. Streams that have told everything are one again.
 
 A peer is not told what came from itself: each message comes with its receivers.
 """
@@ -18,8 +18,8 @@ A peer is not told what came from itself: each message comes with its receivers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 
 import attrs
 
@@ -27,7 +27,7 @@ from . import update
 from .attributes import Attributes
 from .families import Family
 from .message import RouteRefresh
-from .paths import Path, Source
+from .paths import Entry, Path, Source
 from .peering import Negotiated
 from .policy import Outcome
 from .rib import Table, Watch, chosen
@@ -86,14 +86,17 @@ class Exports:
                     stream.members.append(member)
                     break
             else:
-                watch = self._table.watch(family)
-                self._streams.append(_Stream(telling, watch, [member], behind=[update.end_of_rib(family)]))
+                watch = self._table.watch(family, known=Watch(family, {}))
+                stream = _Stream(telling, watch, [member], behind=[update.end_of_rib(family)])
+                stream.walk = self._walk(family, told=False)
+                self._streams.append(stream)
 
     def leave(self, member: Member) -> None:
         """Tell `member` nothing any more; what `produce` yields from now on is not for it."""
         for stream in list(self._streams):
             if member in stream.members:
                 stream.members.remove(member)
+                stream.refreshing = [each for each in stream.refreshing if each is not member]
                 if not stream.members:
                     self._drop(stream)
 
@@ -110,7 +113,7 @@ class Exports:
         self._tellings.clear()
         for stream in self._streams:
             stream.telling = self._telling(stream.telling.terms, stream.watch.family)
-            self._tell_again(stream)
+            stream.repeat = True
 
     def produce(self, ready: Callable[[Member], bool]) -> Iterator[tuple[bytes, list[Member]]]:
         """Yield messages, each with its receivers, until everybody who is ready has been told everything.
@@ -174,9 +177,9 @@ class Exports:
 
     def _open(self, stream: _Stream, ready: Callable[[Member], bool]) -> None:
         """Begin the next batch, if there is something to say and somebody who takes it."""
-        if stream.refreshing:
-            self._refresh(stream)
-            self._reunite(stream)  # where others asked, or there was nothing to be told
+        if stream.walk is None and (stream.repeat or stream.refreshing):
+            self._begin_anew(stream)
+            self._reunite(stream)  # there may have been nothing to tell
         if not (stream.has_news or (stream.behind and not self._deferred)):
             return
         late = [member for member in stream.members if not ready(member)]
@@ -185,46 +188,59 @@ class Exports:
                 self._part(stream, late)
             stream.sending = self._batch(stream)
 
-    def _refresh(self, stream: _Stream) -> None:
-        """Let those who asked begin anew; enhanced ones are told where that begins and ends (RFC 7313 s4)."""
+    def _begin_anew(self, stream: _Stream) -> None:
+        """Tell everything again, to all or to those who asked.
+
+        RFC 7313 s4: of these, whoever knows enhanced route refresh is told where it begins and ends.
+        """
+        if stream.repeat:
+            self._tell_again(stream)
+            return
         family = stream.watch.family
-        asking = [member for member in stream.refreshing if member in stream.members]
+        asking, stream.refreshing = stream.refreshing, []
         for enhanced in (True, False):
             some = [member for member in asking if member.negotiated.enhanced_refresh is enhanced]
-            if not some or not (enhanced or self._table.routes[family] or stream.watch.pending):
-                continue  # nobody asks, or there is nothing to be told
+            if not some:
+                continue
             apart = self._part(stream, some) if len(some) < len(stream.members) else stream
             self._tell_again(apart)
             if enhanced:
                 apart.ahead.append(RouteRefresh(family, RouteRefresh.BEGIN).encode())
                 apart.behind.append(RouteRefresh(family, RouteRefresh.END).encode())
-        stream.refreshing = []
 
     def _tell_again(self, stream: _Stream) -> None:
-        stream.watch.pending = {**self._table.routes[stream.watch.family], **stream.watch.pending}
-        stream.again = bool(stream.watch.pending)
+        stream.walk = self._walk(stream.watch.family, told=True)
+        stream.again = stream.has_news
+        stream.repeat = False
+
+    def _walk(self, family: Family, *, told: bool) -> _Walk | None:
+        routes = self._table.routes[family]
+        return _Walk(list(routes), list(routes.values()), told) if routes else None
 
     def _part(self, stream: _Stream, leaving: list[Member]) -> _Stream:
         """Make a stream of its own for some members, which have been told the same so far."""
-        watch = self._table.watch(stream.watch.family, known=stream.watch)
         apart = attrs.evolve(
             stream,
-            watch=watch,
+            watch=self._table.watch(stream.watch.family, known=stream.watch),
+            walk=attrs.evolve(stream.walk) if stream.walk else None,
             members=leaving,
-            refreshing=[],
+            refreshing=[member for member in stream.refreshing if member in leaving],
             ahead=list(stream.ahead),
             behind=list(stream.behind),
         )
         stream.members = [member for member in stream.members if member not in leaving]
+        stream.refreshing = [member for member in stream.refreshing if member not in leaving]
         self._streams.insert(0, apart)  # its turn is next: `produce` must not stop before
         return apart
 
     def _reunite(self, stream: _Stream) -> None:
         """Let a stream that has told everything go on as one with another that has, too."""
+        if stream.busy or not stream.members:
+            return
         for other in self._streams:
-            settled = not (stream.busy or other.busy)
-            if settled and other is not stream and other.telling is stream.telling and stream.members:
-                other.members += stream.members
+            same = other.telling is stream.telling and other.behind == stream.behind
+            if same and other is not stream and not other.busy:
+                other.members, stream.members = [*other.members, *stream.members], []
                 self._drop(stream)
                 return
 
@@ -236,26 +252,26 @@ class Exports:
 
     def _batch(self, stream: _Stream) -> Iterator[_Message]:
         """Take prefixes off the watch and return messages that say what they have become."""
-        routes, family, negotiated = (
-            self._table.routes[stream.watch.family],
-            stream.watch.family,
-            stream.members[0].negotiated,
-        )
+        family, negotiated = stream.watch.family, stream.members[0].negotiated
+        routes = self._table.routes[family]
         seats = {member.source for member in stream.members}
-        nlris, before = stream.watch.take(self._size)
         changes = defaultdict(list)
-        for nlri, old, new in zip(nlris, before, map(routes.get, nlris), strict=True):
-            changes[old, new].append(nlri)
+        for nlri, change in stream.take(self._size, routes):
+            changes[change].append(nlri)
         said = _Said(stream.telling, seats, again=stream.again)
         for (old, new), some in changes.items():
             said.add(chosen(old), chosen(new), some)
         ahead, stream.ahead = stream.ahead, []
         behind: list[bytes] = []
-        if not stream.watch.pending and not self._deferred:
-            behind, stream.behind, stream.again = stream.behind, [], False
+        if not stream.has_news:
+            stream.again = False
+            if not self._deferred:
+                behind, stream.behind = stream.behind, []
         stream.begun = True
         return chain(_to_all(ahead), said.messages(family, negotiated), _to_all(behind))
 
+
+_Change = tuple[Entry | None, Entry | None]  # what a peer was told, and what there is now
 
 # A message, a source, and whether the message is for that source's members alone or for all others.
 _Message = tuple[bytes, Source | None, bool]
@@ -265,11 +281,30 @@ def _to_all(messages: list[bytes]) -> Iterator[_Message]:
     return ((message, None, False) for message in messages)
 
 
+@attrs.define
+class _Walk:
+    """The table as it was at one moment, being told in pieces.
+
+    Args:
+        nlris, entries: what it held.
+        told: all of it was told before, and is told again; or else nothing was.
+        at: how much has been walked.
+    """
+
+    nlris: list[bytes]
+    entries: list[Entry]
+    told: bool
+    at: int = 0
+
+
 @attrs.define(eq=False)
 class _Stream:
     """Members that have been told the same.
 
     Args:
+        watch: what changed since they were told, or since the walk began.
+        walk: what they are told first.
+        repeat: a walk with what they were told is to begin when this one is over.
         again: what they were told is told once more.
         begun: they were told something.
         refreshing: those who asked for everything again.
@@ -280,6 +315,8 @@ class _Stream:
     telling: Telling
     watch: Watch
     members: list[Member]
+    walk: _Walk | None = None
+    repeat: bool = False
     again: bool = False
     begun: bool = False
     refreshing: list[Member] = attrs.Factory(list)
@@ -289,15 +326,36 @@ class _Stream:
 
     @property
     def has_news(self) -> bool:
-        return bool(self.watch.pending or self.ahead)
+        return bool(self.walk or self.watch.pending or self.ahead)
 
     @property
     def busy(self) -> bool:
-        return self.has_news or bool(self.behind or self.refreshing) or self.sending is not None
+        """Whether it has something to tell; that this was all may still be to be said."""
+        return self.has_news or bool(self.refreshing or self.repeat) or self.sending is not None
 
     @property
     def untouched(self) -> bool:
         return not (self.begun or self.again or self.refreshing)
+
+    def take(self, most: int, routes: dict[bytes, Entry]) -> Iterable[tuple[bytes, _Change]]:
+        """Return up to `most` prefixes, each with what was told of it and what it is now."""
+        pending = self.watch.pending
+        if not self.walk:
+            nlris, before = self.watch.take(most)
+            return zip(nlris, zip(before, map(routes.get, nlris), strict=True), strict=True)
+        walk, at = self.walk, self.walk.at
+        nlris, now = walk.nlris[at : at + most], walk.entries[at : at + most]
+        walk.at += most
+        if walk.at >= len(walk.nlris):
+            self.walk = None
+        if not pending.keys().isdisjoint(nlris):
+            # It has changed since the walk began. It is told in its turn; what was told of it is known there.
+            changed = pending.keys() & nlris
+            if not walk.told:
+                pending.update(dict.fromkeys(changed))
+            rest = [(nlri, entry) for nlri, entry in zip(nlris, now, strict=True) if nlri not in changed]
+            nlris, now = [nlri for nlri, _ in rest], [entry for _, entry in rest]
+        return zip(nlris, zip(now if walk.told else repeat(None), now, strict=False), strict=True)
 
 
 class _Said:

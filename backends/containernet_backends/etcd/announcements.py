@@ -8,12 +8,13 @@ subnet. Such a key hangs on the lease of its host if its prefix lies in the subn
 with it.
 
 Every change is one transaction, on condition that nobody wrote what it was decided on, and decided again
-where somebody did.
+where somebody did. What it is decided on at first is what the last claim or renewal saw, and no key beside:
+so a host that starts asks nothing more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -78,21 +79,28 @@ class Announcements:
         self._change(route, withdraw=True)
 
     def _change(self, route: Route, *, withdraw: bool) -> None:
+        guess = self._guess(route)
         for _ in range(ROUNDS):
-            standing = self._look(route)
+            standing = guess or self._look(route)
             writes = self._unsay(standing, route) if withdraw else self._say(standing, route)
             seen = [requests.unchanged(key, kv.mod_revision if kv else 0) for key, kv in self._seen(standing)]
-            if not writes or self._client.txn(seen, writes).succeeded:
+            if (not writes and not guess) or self._client.txn(seen, writes).succeeded:
                 return
+            guess = None
         raise StoreUnavailable(f"{route.prefix}: somebody else writes its keys all the time; try again")
 
+    def _guess(self, route: Route) -> Standing | None:
+        """Return what there would be if nobody has written since the claim; None: look."""
+        own = self._ledger.seen(route.node)
+        return None if own is None else self._standing(route, own, lambda _: None)
+
     def _look(self, route: Route) -> Standing:
-        own = self._ledger.own(route.node)
+        return self._standing(route, self._ledger.own(route.node), self._client.get)
+
+    def _standing(self, route: Route, own: Any, get: Callable[[bytes], Any]) -> Standing:
         record = self._ledger.record(own) if own is not None else None
         prefixes = dict.fromkeys((route.prefix, *(record.subnets if record is not None else ())))
-        return Standing(
-            own=own, record=record, beside={prefix: self._client.get(self._key(prefix)) for prefix in prefixes}
-        )
+        return Standing(own=own, record=record, beside={prefix: get(self._key(prefix)) for prefix in prefixes})
 
     def _seen(self, standing: Standing) -> Sequence[tuple[bytes, Any]]:
         seen = [(self._key(prefix), kv) for prefix, kv in standing.beside.items()]

@@ -31,7 +31,8 @@ from typing import Any
 from containernet.errors import ConfigError, ContainernetError, StoreUnavailable
 
 from . import messages
-from .failures import NotThere, StaleToken, translated
+from .failures import NoSpace, NotThere, StaleToken, translated
+from .moments import Moment
 from .options import EtcdOptions
 
 CHANNEL_OPTIONS = [
@@ -153,6 +154,8 @@ class Client:
                 break
             try:
                 return self._attempt(number, path, request, min(end, now + share), cancellation)
+            except NoSpace:
+                raise
             except StoreUnavailable as error:
                 failure = error
                 if self._closed or cancellation.cancelled:
@@ -187,10 +190,10 @@ class Client:
         told = self.call("/etcdserverpb.KV/Range", messages.load().RangeRequest(key=key)).kvs
         return told[0] if told else None
 
-    def grant(self, seconds: int) -> int:
-        """Return the id of a new etcd lease."""
-        request = messages.load().LeaseGrantRequest(TTL=seconds)
-        return int(self.call("/etcdserverpb.Lease/LeaseGrant", request).ID)
+    def grant(self, seconds: int) -> tuple[int, Moment]:
+        """Return the id of a new etcd lease, and when it was granted."""
+        granted = self.call("/etcdserverpb.Lease/LeaseGrant", messages.load().LeaseGrantRequest(TTL=seconds))
+        return int(granted.ID), Moment.of(granted.header)
 
     def revoke(self, lease_id: int) -> None:
         """End an etcd lease, and with it every key that hangs on it; what has ended has ended."""
@@ -207,19 +210,19 @@ class Client:
         request = messages.load().LeaseKeepAliveRequest(ID=lease_id)
         return int(self.call("/etcdserverpb.Lease/LeaseKeepAlive", request).TTL)
 
-    def watch(self, begin: bytes, end: bytes, revision: int, cancellation: Cancellation) -> Iterator[Any]:
-        """Yield what happens to a range after `revision`, in order, and now and then how far etcd is.
+    def watch(self, begin: bytes, end: bytes, since: Moment, cancellation: Cancellation) -> Iterator[Any]:
+        """Yield what happens to a range after a moment, in order, and now and then how far etcd is.
 
         Blocks while nothing happens. The endpoint is the one that answered last; when the watch ends, the next.
 
         Raises:
-            NotThere: etcd has compacted what came after `revision`.
-            StoreUnavailable: the connection is gone, or the member is behind `revision`.
+            NotThere: etcd has compacted what came after that.
+            StoreUnavailable: the connection is gone, or what the member knows does not follow that moment.
             StoreRefused: etcd does not let this client watch.
         """
         m, number = messages.load(), self._current
         create = m.WatchCreateRequest(
-            key=begin, range_end=end, start_revision=revision + 1, progress_notify=True
+            key=begin, range_end=end, start_revision=since.revision + 1, progress_notify=True
         )
         requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         requests.put(m.WatchRequest(create_request=create))
@@ -227,10 +230,10 @@ class Client:
             for response in self._stream(number, iter(requests.get, None), cancellation):
                 if response.canceled:
                     raise self._ended(number, response)
-                if response.created and response.header.revision < revision:
+                if response.created and not (there := Moment.of(response.header)).follows(since):
                     raise StoreUnavailable(
-                        f"etcd {self._members[number]}: at revision {response.header.revision}, expected "
-                        f"{revision} or later: it is behind, or was restored from a backup"
+                        f"etcd {self._members[number]}: at {there}, expected {since} or later: it is behind, "
+                        "or was restored from a backup"
                     )
                 if not response.created:
                     yield response

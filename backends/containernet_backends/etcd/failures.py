@@ -39,6 +39,10 @@ class StaleToken(StoreUnavailable):
     """etcd does not know the token, or not any more; another one can be had."""
 
 
+class NoSpace(StoreUnavailable):
+    """etcd takes no record any more: an alarm of the whole cluster, so no other member would take one."""
+
+
 def translated(code: str, details: str | None, *, where: object, options: EtcdOptions) -> ContainernetError:
     """Return the error to raise.
 
@@ -65,7 +69,7 @@ def translated(code: str, details: str | None, *, where: object, options: EtcdOp
         case "OUT_OF_RANGE" if "revision" in lower:
             return NotThere(line)
         case "RESOURCE_EXHAUSTED" if "space" in lower:
-            return StoreUnavailable(
+            return NoSpace(
                 f"{line}; make room: etcdctl compact and defrag, then alarm disarm; or raise "
                 "--quota-backend-bytes"
             )

@@ -9,26 +9,36 @@ The id of the etcd lease is the revision of ours, new with every claim. KeepAliv
 nothing, so that a cluster at rest is at rest; that the record still hangs on it is asked at each renewal. A
 key without a lease is a reservation, and has no end.
 
+A claim that fails in any way leaves nothing: its etcd lease is revoked, and with it whatever hangs there.
+
 Every write may be made twice, because an answer can be lost: what is found hanging on this very lease is
 done.
+
+A list may be old when it is used (`opening`), and a transaction cannot ask which history it is in. But between
+the two the etcd lease is granted: an answer that does not follow the list shows that etcd was restored from a
+backup, and a cluster that is restored after it does not know that lease, and refuses the transaction.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import attrs
 
-from containernet.errors import LeaseTaken
+from containernet.errors import ContainernetError, LeaseTaken
 from containernet.model import Address, Lease, Prefix
 
 from ..leasing import check_claim, check_subnets, check_ttl, lost, taken
 from . import records, requests
 from .client import Client
+from .moments import Moment
+from .opening import Listed, Opening
 from .records import BadRecord, Record
 from .view import Keys, text
 
@@ -37,13 +47,13 @@ ROUNDS = 1000
 
 
 class Listing:
-    """The records as etcd held them at `revision`, and what they mean."""
+    """The records as etcd held them at `moment`, and what they mean."""
 
-    def __init__(self, told: Iterable[Any], revision: int, read: Callable[[Any], Lease | None]) -> None:
-        self.revision = revision
+    def __init__(self, listed: Listed, read: Callable[[Any], Lease | None]) -> None:
+        self.moment = listed.moment
         self._read = read
         self._held: dict[bytes, tuple[Any, Lease]] = {}
-        self.update(told)
+        self.update(listed.kvs)
 
     def update(self, told: Iterable[Any]) -> None:
         """Take note of records that were made or written since."""
@@ -76,16 +86,18 @@ class Ledger:
     Args:
         client: the cluster.
         keys: where the records are.
+        opening: what a host that starts has listed already.
         put_again: seconds after which a renewal puts the record again; 0: never.
     """
 
-    def __init__(self, client: Client, keys: Keys, *, put_again: float) -> None:
+    def __init__(self, client: Client, keys: Keys, opening: Opening, *, put_again: float) -> None:
         self._client = client
         self._keys = keys
+        self._opening = opening
         self._put_again = put_again
         self._names: dict[str, str] = {}  # nodes by address, whose records may bear no name
         self._addresses: dict[str, tuple[Address, ...]] = {}  # the other way round, the first of each family
-        self._own: dict[str, bytes] = {}  # by node, the record that it was last seen to hold
+        self._own: dict[str, Any] = {}  # by node, the record that it was last seen to hold
         self._last_put: dict[bytes, float] = {}
         self._listing: Listing | None = None  # what `leases` showed, for the claim that follows
         self._lock = threading.Lock()
@@ -98,7 +110,8 @@ class Ledger:
 
     def leases(self) -> list[Lease]:
         """Return all leases and reservations."""
-        listing = self.listed()
+        listed = self._opening.take(self._keys.records)
+        listing = Listing(listed, self._lease) if listed else self.listed()
         with self._lock:
             self._listing = listing
         return listing.leases()
@@ -116,28 +129,29 @@ class Ledger:
     def renew(self, lease: Lease, ttl: float) -> Lease:
         """Extend `lease`; see LeaseStore."""
         check_ttl(ttl)
+        self._opening.end(self._keys.records)
         key, lease_id = self.key(lease.subnets), _lease_id(lease)
         granted = self._client.keep_alive(lease_id) if lease_id else 0
         if lease_id and not granted:
             raise lost(lease)
         now = time.monotonic()
         due = self._put_again and now - self._last_put.get(key, -math.inf) >= self._put_again
-        if not self._client.txn(
-            [_stands(key, lease)], [requests.put_again(key)] if lease_id and due else []
-        ).succeeded:
+        again = [requests.put_again(key)] if lease_id and due else []
+        answer = self._client.txn([_stands(key, lease)], [*again, requests.get(key)])
+        if not answer.succeeded:
             if lease_id:
                 self._client.revoke(lease_id)  # nothing of a lost lease may go on to be told
             raise lost(lease)
         if due:
             self._last_put[key] = now
-        if lease.node:
-            self._own[lease.node] = key
+        self._saw(lease.node, answer)
         if lease_id and granted != _seconds(ttl):
             return self._hang_on_another(lease, key, ttl)
         return attrs.evolve(lease, expires=float(granted) if lease_id else None)
 
     def release(self, lease: Lease) -> None:
         """Give `lease` back, with every route that hangs on it; see LeaseStore."""
+        self._opening.end(self._keys.records)
         key, lease_id = self.key(lease.subnets), _lease_id(lease)
         # With its etcd lease the record goes, in one step with all that hangs there.
         writes = [] if lease_id else [requests.delete(key)]
@@ -152,20 +166,28 @@ class Ledger:
 
     def listed(self) -> Listing:
         """Return every record that there is now."""
-        told = self._client.range(self._keys.subnets, self._keys.subnets_end)
-        return Listing(told.kvs, told.header.revision, self._lease)
+        return Listing(Listed.of(self._client.range(*self._keys.records)), self._lease)
+
+    def seen(self, node: str) -> Any:
+        """Return the record that `node` was last seen to hold, as etcd showed it then; None: none was seen."""
+        return self._own.get(node)
 
     def own(self, node: str) -> Any:
         """Return the record that `node` holds, as etcd shows it now; None: it holds none."""
-        key = self._own.get(node)
-        if key is not None:
-            kv = self._client.get(key)
+        seen = self._own.get(node)
+        if seen is not None:
+            kv = self._client.get(seen.key)
             if kv is not None and self.node(kv) == node:
                 return kv
         found = next(iter(self.listed().of(node)), None)
         if found is not None:
-            self._own[node] = found.key
+            self._own[node] = copy.deepcopy(found)  # alone, or it would keep everything that was listed with it
         return found
+
+    def _saw(self, node: str, answer: Any) -> None:
+        """Keep the record that the last operation of a transaction has read."""
+        if node:
+            (self._own[node],) = answer.responses[-1].response_range.kvs
 
     def node(self, kv: Any) -> str:
         """Return whose record that is: by name, by an address that we know, or by its address; or empty."""
@@ -189,57 +211,70 @@ class Ledger:
         """Write a new record, on a lease of its own if it is to have an end."""
         with self._lock:
             listing, self._listing = self._listing, None
+        self._opening.end(self._keys.records)
         fresh = listing is None
         listing = listing or self.listed()
         lease_id = 0
-        for _ in range(ROUNDS):
-            standing = listing.in_the_way(record.subnets, record.node)
-            if standing is not None and fresh:
-                if lease_id:
-                    self._client.revoke(lease_id)
-                raise taken(record.subnets, standing)
-            if standing is not None:  # it was in the way when somebody looked; perhaps it is gone
-                listing, fresh = self.listed(), True
-                continue
-            if ttl is not None and not lease_id:
-                lease_id = self._client.grant(_seconds(ttl))
-            if (entered := self._create(listing, record, lease_id)) is not None:
-                return attrs.evolve(entered, expires=ttl)
-            fresh = True
-        raise LeaseTaken(f"{record.subnets}: others were quicker {ROUNDS} times in a row; try again")
+        with ExitStack() as unless_entered:
+            for _ in range(ROUNDS):
+                standing = listing.in_the_way(record.subnets, record.node)
+                if standing is not None and fresh:
+                    raise taken(record.subnets, standing)
+                if standing is not None:  # it was in the way when somebody looked; perhaps it is gone
+                    listing, fresh = self.listed(), True
+                    continue
+                if ttl is not None and not lease_id:
+                    lease_id, granted = self._client.grant(_seconds(ttl))
+                    unless_entered.callback(self._take_back, lease_id)
+                    if not granted.follows(listing.moment):
+                        listing, fresh = self.listed(), True
+                        continue
+                own = listing.of(record.node)
+                if (entered := self._create(listing, own, record, lease_id)) is not None:
+                    unless_entered.pop_all()
+                    self._settle(own, self.key(record.subnets), lease_id)
+                    return attrs.evolve(entered, expires=ttl)
+                fresh = True
+            raise LeaseTaken(f"{record.subnets}: others were quicker {ROUNDS} times in a row; try again")
 
-    def _create(self, listing: Listing, record: Record, lease_id: int) -> Lease | None:
-        """Write the record in place of the node's own, if nothing was created since the list.
+    def _take_back(self, lease_id: int) -> None:
+        with suppress(ContainernetError):  # then it ends with its time
+            self._client.revoke(lease_id)
+
+    def _create(self, listing: Listing, own: Sequence[Any], record: Record, lease_id: int) -> Lease | None:
+        """Write the record in place of the node's `own`, if nothing was created since the list.
 
         Returns:
             The lease; None: something was created, and `listing` shows it now.
         """
-        key, own = self.key(record.subnets), listing.of(record.node)
+        key = self.key(record.subnets)
         standing = next((kv for kv in own if kv.key == key), None)
         if standing is not None and (known := self.record(standing)) is not None:
             record = attrs.evolve(known, node=record.node)
-        everything = (self._keys.subnets, self._keys.subnets_end)
+        since = listing.moment.revision
         answer = self._client.txn(
             [
-                requests.nothing_created(*everything, listing.revision),
+                requests.nothing_created(*self._keys.records, since),
                 *(requests.unchanged(kv.key, kv.mod_revision) for kv in own),
             ],
             [
                 requests.put(key, records.encode(record), lease_id),
                 *(requests.delete(kv.key) for kv in own if kv.key != key),
+                requests.get(key),
             ],
-            [requests.created_since(*everything, listing.revision), *(requests.get(kv.key) for kv in own)],
+            [requests.created_since(*self._keys.records, since), *(requests.get(kv.key) for kv in own)],
         )
         revision = answer.header.revision
-        if not answer.succeeded:
+        if answer.succeeded:
+            self._saw(record.node, answer)
+        else:
             self._take_note(listing, own, answer)
             mine = next((kv for kv in listing.of(record.node) if kv.key == key and kv.lease == lease_id), None)
             if mine is None or not lease_id:
                 return None
             revision = mine.mod_revision  # an earlier try of this very request was carried out
-        self._settle(own, key, lease_id)
+            self._own[record.node] = mine
         if record.node:
-            self._own[record.node] = key
             self._last_put[key] = time.monotonic()
         return Lease(
             subnets=record.subnets, node=record.node, expires=None, revision=_revision(lease_id, revision)
@@ -251,7 +286,7 @@ class Ledger:
             listing.forget(kv.key)
         for told in (*standing, created):
             listing.update(told)
-        listing.revision = answer.header.revision
+        listing.moment = Moment.of(answer.header)
 
     def _settle(self, own: Sequence[Any], key: bytes, lease_id: int) -> None:
         """End the etcd leases that the node's records hung on; routes of subnets that stay move over."""
@@ -268,7 +303,7 @@ class Ledger:
 
     def _hang_on_another(self, lease: Lease, key: bytes, ttl: float) -> Lease:
         """Give a record an etcd lease of another duration, which etcd cannot change."""
-        old, new = _lease_id(lease), self._client.grant(_seconds(ttl))
+        old, (new, _) = _lease_id(lease), self._client.grant(_seconds(ttl))
         if not self._client.txn([_stands(key, lease)], [requests.hang(key, new)]).succeeded:
             self._client.revoke(new)
             raise lost(lease)

@@ -366,15 +366,14 @@ def decode_route(key_text: str, value: bytes) -> Route:
     prefix = prefix_of(key_text)
     document = _read(key_text, value)
     try:
-        # ipaddress would take a number, and even true, for an address.
-        route = route_from_json(document | {name: str(document[name]) for name in ("prefix", "next_hop")})
-        # Whatever had to be made text was none; only what would be written again has the right types.
+        route = route_from_json(document)
+        # Of several ways to write the same only ours is good.
         odd = [name for name, written in route_to_json(route).items() if document[name] != written]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
         raise BadRecord(f"{key_text}: no route: {type(error).__name__} {short(str(error))}") from None
     odd += [name for name, scalar in route.tunnel.data if isinstance(scalar, dict | list)]
     if odd:
-        raise BadRecord(f"{key_text}: no route: {short(document)}, {short(odd)} of another type")
+        raise BadRecord(f"{key_text}: no route: {short(document)}, {short(odd)} written otherwise")
     if route.prefix != prefix:
         raise BadRecord(f"{key_text}: a route to {route.prefix} under another's key")
     return route

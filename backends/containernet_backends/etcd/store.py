@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 from containernet.contracts import Options, Settings
 from containernet.model import Address, Lease, NetworkConfig, Prefix, Route
@@ -13,13 +13,14 @@ from . import network as networks, requests
 from .announcements import Announcements
 from .client import Client
 from .ledger import Ledger
+from .opening import Listed, Opening
 from .options import EtcdOptions
 from .subscription import EtcdSubscription
 from .view import Keys, View
 
 
 class EtcdStore:
-    """LeaseStore, RouteStore, ConfiguresNetwork, KeepsSettings, Reserves, Recognises; threads share it.
+    """LeaseStore, RouteStore, and all that a lease store can do beside; threads share it.
 
     Args:
         options: checked; nothing is opened before the first call.
@@ -30,7 +31,8 @@ class EtcdStore:
         options = options or EtcdOptions()
         self._client = client or Client(options)
         self._keys = Keys(options.prefix)
-        self._ledger = Ledger(self._client, self._keys, put_again=options.announce_again)
+        self._opening = Opening(self._client, self._keys)
+        self._ledger = Ledger(self._client, self._keys, self._opening, put_again=options.announce_again)
         self._announcements = Announcements(self._client, self._keys, self._ledger)
         self._subscriptions: set[EtcdSubscription] = set()
         self._left: View | None = None  # by a subscription whose connection was lost
@@ -46,20 +48,34 @@ class EtcdStore:
         settings = self.settings()
         return settings.network if settings is not None else None
 
+    def starting(self) -> None:
+        """Let one list serve what a host asks first; see `opening`."""
+        self._opening.begin()
+
     def settings(self) -> Settings | None:
         """Return what flannel's config says to all hosts, or None."""
-        told = self._client.get(self._keys.config)
-        return networks.decode(told.value) if told is not None else None
+        return _read(self._config(self._opening.look(self._keys.settings)))
 
     def keep(self, settings: Settings, *, over: Settings | None) -> Settings:
         """Store `settings` if `over` is what is stored; return what stands then."""
-        there = self._client.get(self._keys.config)
-        if (networks.decode(there.value) if there is not None else None) == over:
-            value = networks.encode(settings)
-            seen = requests.unchanged(self._keys.config, there.mod_revision if there is not None else 0)
-            if self._client.txn([seen], [requests.put(self._keys.config, value)]).succeeded:
-                return settings
-        return self.settings() or settings
+        there = self._config(self._opening.take(self._keys.settings))
+        standing = _read(there)
+        if standing != over:
+            return standing or settings
+        key = self._keys.config
+        answer = self._client.txn(
+            [requests.unchanged(key, there.mod_revision if there is not None else 0)],
+            [requests.put(key, networks.encode(settings))],
+            [requests.get(key)],
+        )
+        if answer.succeeded:
+            return settings
+        return _read(next(iter(answer.responses[0].response_range.kvs), None)) or settings
+
+    def _config(self, listed: Listed | None) -> Any:
+        if listed is None:
+            return self._client.get(self._keys.config)
+        return next(iter(listed.kvs), None)
 
     def configure(self, network: NetworkConfig) -> NetworkConfig:
         """Store the configuration if there is none; return the one that stands."""
@@ -101,7 +117,7 @@ class EtcdStore:
         """Begin to listen; goes on from where a subscription ended that has lost its connection."""
         with self._lock:
             view, self._left = self._left, None
-            subscription = EtcdSubscription(self._client, self._keys, view, ended=self._ended)
+            subscription = EtcdSubscription(self._client, self._keys, self._opening, view, ended=self._ended)
             self._subscriptions.add(subscription)
         return subscription
 
@@ -117,3 +133,7 @@ class EtcdStore:
         with self._lock:
             self._subscriptions.discard(subscription)
             self._left = self._left if view is None else view
+
+
+def _read(kv: Any) -> Settings | None:
+    return networks.decode(kv.value) if kv is not None else None

@@ -9,7 +9,11 @@ restored a backup.
 To find that out, etcd is asked how many keys there were at that revision, and for the one that was written
 last. A cluster that was restored and has gone past our revision is not noticed if at that very revision it had
 as many keys as we knew, with the same one written last, at the same revision, with the same value on the same
-etcd lease, and if it was restored under the same cluster token and peer URLs.
+etcd lease, and if it was restored under the same cluster token and peer URLs, and if it has held as many
+elections since as the lost one had in all its life (`moments`).
+
+The first list of a host that starts may be a part of another that was asked for a moment ago (`opening`). What
+came since the watch tells.
 
 A thread asks, and reads what etcd sends; what it means is found out on the reader's. So `next_event` keeps its
 time however long etcd does not answer, and `close` wakes it at once.
@@ -29,6 +33,8 @@ from containernet.events import Event
 
 from .client import Cancellation, Client
 from .failures import NotThere
+from .moments import Moment
+from .opening import Listed, Opening
 from .view import Keys, View
 
 Ended = Callable[["EtcdSubscription", View | None], None]
@@ -41,13 +47,17 @@ class EtcdSubscription:
     Args:
         client: the cluster.
         keys: where to look.
+        opening: what a host that starts has listed already.
         view: what an earlier subscription knew at its end; a new one lists first.
         ended: called when the subscription ends, with the view as far as it got if its connection was lost.
     """
 
-    def __init__(self, client: Client, keys: Keys, view: View | None, *, ended: Ended) -> None:
+    def __init__(
+        self, client: Client, keys: Keys, opening: Opening, view: View | None, *, ended: Ended
+    ) -> None:
         self._client = client
         self._keys = keys
+        self._opening = opening
         self._view = view or View(keys)
         self._ended = ended
         self._due: collections.deque[Event] = collections.deque()
@@ -85,43 +95,41 @@ class EtcdSubscription:
     def _listen(self) -> None:
         """Ask, and hand over what comes; runs on the thread."""
         try:
-            revision = self._resume() or self._list()
+            since = self._resume() if self._view.revision else self._list(self._opening)
             while not self._cancellation.cancelled:
                 try:
-                    for response in self._client.watch(*self._keys.told, revision, self._cancellation):
+                    for response in self._client.watch(*self._keys.told, since, self._cancellation):
                         self._received.put(partial(self._changed, response))
                 except NotThere:  # what was missed cannot be had one by one
-                    revision = self._list()
+                    since = self._list()
         except Exception as error:  # whatever it is, the reader must not wait for ever
             self._received.put(partial(self._lost, error))
 
-    def _resume(self) -> int:
-        """Return the view's revision if etcd remembers it as we do; 0: there is none, or it does not."""
+    def _resume(self) -> Moment:
+        """Go on from the view if etcd remembers its revision as we do, else list."""
         view = self._view  # nobody changes it before we hand something over
-        if not view.revision:
-            return 0
         try:
             told = self._client.newest(*self._keys.told, view.revision, self._cancellation)
         except NotThere:
-            return 0
-        if told.header.cluster_id != view.cluster or not view.like(told.kvs, count=told.count):
-            return 0
+            return self._list()
+        if not Moment.of(told.header).follows(view.moment) or not view.like(told.kvs, count=told.count):
+            return self._list()
         self._received.put(self._resumed)
-        return view.revision
+        return view.moment
 
-    def _list(self) -> int:
-        told = self._client.range(*self._keys.told, self._cancellation)
-        self._received.put(partial(self._listed, told))
-        return int(told.header.revision)
+    def _list(self, opening: Opening | None = None) -> Moment:
+        listed = opening and opening.take(self._keys.told, self._cancellation)
+        listed = listed or Listed.of(self._client.range(*self._keys.told, self._cancellation))
+        self._received.put(partial(self._listed, listed))
+        return listed.moment
 
     # The rest runs on the reader's thread.
 
     def _resumed(self) -> None:
         self._due.append(self._view.snapshot())
 
-    def _listed(self, told: Any) -> None:
-        self._view.cluster = told.header.cluster_id
-        self._due.append(self._view.load(told.kvs, revision=told.header.revision))
+    def _listed(self, listed: Listed) -> None:
+        self._due.append(self._view.load(listed.kvs, moment=listed.moment))
 
     def _changed(self, response: Any) -> None:
         for event in response.events:
@@ -129,6 +137,7 @@ class EtcdSubscription:
                 self._due += self._view.delete(event.kv.key, revision=event.kv.mod_revision)
             else:
                 self._due += self._view.put(event.kv)
+        self._view.term = max(self._view.term, response.header.raft_term)
         if not response.events:
             # Told to a watch at rest only. With events the header may be ahead of what comes next.
             self._view.revision = response.header.revision

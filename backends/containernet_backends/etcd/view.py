@@ -19,6 +19,7 @@ from containernet.events import Announced, Event, Quarantined, Snapshot, Withdra
 from containernet.model import Prefix, Route
 
 from . import records
+from .moments import Moment
 
 
 class KeyValue(Protocol):
@@ -29,19 +30,29 @@ class KeyValue(Protocol):
     mod_revision: int
 
 
+Part = tuple[bytes, bytes]  # a range of keys: the first, and the first behind
+
+
 class Keys:
-    """Where the network's keys lie, under one prefix."""
+    """Where the network's keys lie, under one prefix.
+
+    Args:
+        prefix: without a slash at its end.
+
+    Three ranges are asked for: `settings` is the one key `config`; `records` are flannel's, a host's lease
+    each; `told` holds both kinds of key that tell of routes. `everything` is all of them, and between them
+    nothing of ours.
+    """
 
     def __init__(self, prefix: str) -> None:
         self.config = f"{prefix}/config".encode()
         self.subnets = f"{prefix}/subnets/".encode()
-        self.subnets_end = after(self.subnets)
         self.routes = f"{prefix}/routes/".encode()
-
-    @property
-    def told(self) -> tuple[bytes, bytes]:
-        """One range that holds both kinds of key that tell of routes, and between them nothing of ours."""
-        return self.routes, self.subnets_end
+        end = after(self.subnets)
+        self.settings: Part = (self.config, self.config + b"\0")
+        self.records: Part = (self.subnets, end)
+        self.told: Part = (self.routes, end)
+        self.everything: Part = (self.config, end)
 
 
 def after(prefix: bytes) -> bytes:
@@ -57,27 +68,31 @@ def text(key: bytes, under: bytes = b"") -> str:
 class View:
     """Every route that is told, by the key that tells it.
 
-    `revision` is that of the last change that was folded in, `cluster` the id of the cluster that told it.
+    `revision` is that of the last change that was folded in, `cluster` and `term` are those of who told it.
     """
 
     def __init__(self, keys: Keys) -> None:
-        self.revision = 0
-        self.cluster = 0
+        self.revision = self.cluster = self.term = 0
         self._keys = keys
         self._there: dict[bytes, KeyValue] = {}
         self._told: dict[bytes, tuple[Route, ...]] = {}
         self._by_prefix: dict[Prefix, dict[bytes, Route]] = {}
         self._set_aside: dict[bytes, Quarantined] = {}
 
-    def load(self, listed: Iterable[KeyValue], *, revision: int) -> Snapshot:
-        """Forget everything and take what a list at `revision` shows."""
+    @property
+    def moment(self) -> Moment:
+        """How far in which history it is."""
+        return Moment(cluster=self.cluster, term=self.term, revision=self.revision)
+
+    def load(self, listed: Iterable[KeyValue], *, moment: Moment) -> Snapshot:
+        """Forget everything and take what a list at a moment shows."""
         before, self._told, self._by_prefix, self._set_aside = self._told, {}, {}, {}
         self._there = {each.key: each for each in listed}
         for each in self._there.values():
             routes = self._parse(each)
             # What cannot be read now was perhaps read before.
             self._hold(each.key, before.get(each.key, ()) if routes is None else routes)
-        self.revision = revision
+        self.cluster, self.term, self.revision = moment.cluster, moment.term, moment.revision
         return self.snapshot()
 
     def put(self, changed: KeyValue) -> list[Event]:
