@@ -12,6 +12,7 @@ import pytest
 from containernet_backends.bgp import capabilities, message
 from containernet_backends.bgp.connection import State
 from containernet_backends.bgp.effects import Abandon, Close, Dial, Down, Effect, Received, Refresh, Up, Write
+from containernet_backends.bgp.ending import kept
 from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
 from containernet_backends.bgp.message import Notification, RouteRefresh
 from containernet_backends.bgp.notification import Violation
@@ -289,11 +290,10 @@ def test_a_peer_that_takes_nothing_is_given_up() -> None:
         assert rig.down.notification is None
     rig = Rig().to("Established")
     rig("wrote", 1, pending=False)
-    rig("busy", 1, after=479.0)
-    rig("expire")
-    rig("wrote", 1, pending=False)
-    rig("busy", 1, after=2.0)
-    assert rig("expire") == ""
+    rig("busy", 1, after=481.0)
+    assert rig("expire") == "KEEPALIVE"  # nothing was waiting meanwhile
+    rig("busy", 1, after=480.0)
+    assert rig("expire") == "abort, down, keeps 2"
 
 
 def test_errors_in_a_row_double_the_rest_and_a_long_session_ends_the_row() -> None:
@@ -346,6 +346,18 @@ def test_a_dial_is_tried_again_after_connect_retry() -> None:
     assert rig("failed", "No route to host") == ""
     assert rig.session.deadline == rig.now + 3.75
     assert rig.session.last_error == "No route to host"
+    rig("failed", "it cannot fail twice", after=1.0)
+    assert rig.session.deadline == rig.now + 2.75
+    assert rig.session.last_error == "No route to host"
+
+
+def test_a_peer_that_comes_and_goes_does_not_postpone_our_dial() -> None:
+    """Its connections have state machines of their own (RFC 4271 s8.2.1)."""
+    rig = Rig().to("Active")
+    for number in range(2, 6):
+        rig("accepted", number, after=1.0)
+        assert rig("closed", number) == ""
+    assert rig("expire", after=1.0) == "dial"
 
 
 @pytest.mark.parametrize("kind", ["passive", "dynamic"])
@@ -452,7 +464,8 @@ def test_a_connection_that_is_left_goes_on_when_another_ends() -> None:
     rig = Rig().to("OpenSent")
     rig("accepted", 2)
     assert rig.hear(BAD_HEADER) == "1/1, close"
-    assert rig.hear(rig.open, message.keepalive(), on=2) == "KEEPALIVE on 2, up"
+    assert rig("accepted", 3) == "6/7 on 2, close 2, OPEN on 3"  # Idle would have refused
+    assert rig.hear(rig.open, message.keepalive(), on=3) == "KEEPALIVE on 3, up"
 
 
 # What the end of a session means
@@ -485,6 +498,15 @@ def test_whose_routes_stay(end: str, known: str) -> None:
     assert (rig.down.keep, rig.down.seconds) == ((FAMILIES, 90.0) if stays else ((), 0.0))
 
 
+def test_without_time_to_wait_nothing_stays() -> None:
+    """RFC 4724 s3: a restart time of 0, or no capability at all."""
+    negotiated = Rig().to("Established").session.negotiated
+    assert negotiated is not None
+    assert kept(negotiated, None) == FAMILIES
+    for restart_time in (0, None):
+        assert kept(attrs.evolve(negotiated, restart_time=restart_time), None) == ()
+
+
 def test_a_soft_stop_says_what_keeps_our_routes_there() -> None:
     """RFC 4724 s4: TCP's end alone; RFC 8538 s4: a NOTIFICATION as well; neither: then it is a shutdown."""
     assert Rig().to("Established")("stop", "upgrade") == "6/4, close, down"
@@ -494,6 +516,8 @@ def test_a_soft_stop_says_what_keeps_our_routes_there() -> None:
     old.open = old.open.replace(b"\x40\x0a\x40\x5a", b"\x40\x0a\x00\x5a")
     assert old.to("Established")("stop") == "close, down"
     assert old.session.state is State.IDLE
+    brief = Rig(attrs.evolve(US, restart_time=0))  # we offered that nothing of ours be kept
+    assert brief.to("Established")("stop") == "6/2, close, down"
 
 
 def test_the_operators_words_are_carried() -> None:
