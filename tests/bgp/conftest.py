@@ -16,7 +16,7 @@ from .daemons import Daemon
 from .topology import Host, Segment
 from .values import Speaker
 
-AT_ONCE = 8
+AT_ONCE = 16
 
 Play = Callable[[Case, type[Daemon], type[Daemon]], None]
 Run = Callable[[type[Daemon], Host, Speaker], Daemon]

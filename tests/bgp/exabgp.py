@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from ipaddress import IPv4Address, ip_address, ip_network
+from pwd import getpwuid
 from typing import Any
 
 import attrs
@@ -71,7 +72,12 @@ class Exabgp(Daemon):
 
     def _environment(self) -> dict[str, str]:
         bind = " ".join({str(self._local(each)) for each in self.speaker.neighbours})
-        settings = {"daemon_drop": "false", "api_cli": "false", "api_ack": "false", "log_short": "false"}
+        settings = {
+            "daemon_user": getpwuid(os.getuid()).pw_name,
+            "api_cli": "false",
+            "api_ack": "false",
+            "log_short": "false",
+        }
         settings |= {
             "tcp_bind": bind,
             "tcp_port": str(BGP_PORT),
