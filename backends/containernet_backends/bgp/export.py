@@ -129,9 +129,8 @@ class Exports:
             stream = self._streams.pop(0)
             self._streams.append(stream)  # turn and turn about, wherever the caller stops
             if stream.sending is None:
-                self._open(stream, ready)
+                idle = 0 if self._open(stream, ready) else idle + 1
             if stream.sending is None:
-                idle += 1
                 continue
             idle = 0
             for message, seat, alone in stream.sending:
@@ -175,18 +174,25 @@ class Exports:
 
     # The life of a stream
 
-    def _open(self, stream: _Stream, ready: Callable[[Member], bool]) -> None:
-        """Begin the next batch, if there is something to say and somebody who takes it."""
+    def _open(self, stream: _Stream, ready: Callable[[Member], bool]) -> bool:
+        """Begin the next batch, if there is something to say and somebody who takes it.
+
+        Returns:
+            Whether anything happened, so that every stream should have its turn once more.
+        """
         if stream.walk is None and (stream.repeat or stream.refreshing):
             self._begin_anew(stream)
             self._reunite(stream)  # there may have been nothing to tell
+            return True
         if not (stream.has_news or (stream.behind and not self._deferred)):
-            return
+            return False
         late = [member for member in stream.members if not ready(member)]
-        if len(late) < len(stream.members):
-            if late:
-                self._part(stream, late)
-            stream.sending = self._batch(stream)
+        if len(late) == len(stream.members):
+            return False
+        if late:
+            self._part(stream, late)
+        stream.sending = self._batch(stream)
+        return True
 
     def _begin_anew(self, stream: _Stream) -> None:
         """Tell everything again, to all or to those who asked.
@@ -200,8 +206,8 @@ class Exports:
         asking, stream.refreshing = stream.refreshing, []
         for enhanced in (True, False):
             some = [member for member in asking if member.negotiated.enhanced_refresh is enhanced]
-            if not some:
-                continue
+            if not some or not (enhanced or self._table.routes[family]):
+                continue  # nobody asks, or there is nothing to tell
             apart = self._part(stream, some) if len(some) < len(stream.members) else stream
             self._tell_again(apart)
             if enhanced:
