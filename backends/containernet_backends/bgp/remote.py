@@ -88,6 +88,11 @@ class Remote:
         return self.negotiated is not None and self.complete.issuperset(self.negotiated.families)
 
     @property
+    def has_restarted(self) -> bool:
+        """Whether its session is up, and it had just restarted then (RFC 4724 s3, the R bit)."""
+        return self.negotiated is not None and self.negotiated.restarting
+
+    @property
     def deadline(self) -> float | None:
         """When the first of its timers expires."""
         return min((each for each in (self.session.deadline, self.stale_at) if each is not None), default=None)

@@ -25,7 +25,7 @@ import socket
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2s
 from ipaddress import IPv4Address
 
@@ -177,20 +177,26 @@ class Speaker:
 
         RFC 4724 s4.1: when every peer has said that this was all, or could not be reached; or by time.
         """
+        return self._heard_at(lambda remote: remote.has_told_all)
+
+    def _heard_at(self, enough: Callable[[Remote], bool]) -> float | None:
         wait = self.options.start_wait
         if not self.options.peers:
             return self.started_at
         if self.up_since is None:
             return None
         remotes = [remote for remote in self.remotes.values() if not remote.peer.dynamic]
-        if all(remote.has_told_all or (remote.tried and not remote.established) for remote in remotes):
+        if all(enough(remote) or (remote.tried and not remote.established) for remote in remotes):
             callers = any(peer.range for peer in self.options.peers)
             return max(self.started_at + wait, self.up_since) if callers else self.up_since
         return self.up_since + wait
 
     def _completes_at(self) -> float | None:
-        """Return when we may say that we have told everything: our own routes, and what we pass on."""
-        heard = self.heard_all_at()
+        """Return when we may say that we have told everything: our own routes, and what we pass on.
+
+        RFC 4724 s4.1: peers that have restarted as well are not waited for, or each would wait for the other.
+        """
+        heard = self._heard_at(lambda remote: remote.has_told_all or remote.has_restarted)
         if heard is None or self.table.own.held.total():
             return heard
         return max(heard, self.started_at + self.options.restart_time)
