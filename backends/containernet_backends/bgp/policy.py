@@ -76,7 +76,11 @@ class Judgement:
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
+    texts = tuple(values)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(f"{text!r}: expected text")
+    return texts
 
 
 def _asns(values: Iterable[int]) -> tuple[int, ...]:

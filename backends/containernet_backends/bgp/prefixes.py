@@ -38,7 +38,7 @@ class Range:
         Raises:
             ConfigError: it stands for nothing.
         """
-        outer, *words = text.split()
+        outer, *words = text.split() or [""]
         bounds = dict(zip(words[::2], words[1::2], strict=False))
         try:
             prefix = ip_network(outer)
