@@ -34,6 +34,11 @@ class Pipe:
         self._rest = memoryview(b"")
         self._behind: list[bytes] = []
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.sock.fileno() < 0
+
     def write(self, data: bytes) -> None:
         """Put octets behind those that wait to be sent."""
         self._behind.append(data)

@@ -18,6 +18,7 @@ from .attributes import AS_SET, Attributes
 from .export import Member
 from .families import FAMILIES, IPV4, IPV6, Family
 from .paths import Path
+from .peering import Negotiated
 from .remote import Remote
 from .rib import chosen
 from .speaker import Speaker
@@ -102,12 +103,28 @@ def _peer(speaker: Speaker, remote: Remote) -> dict[str, Any]:
             "local_address": str(remote.local_address),
             "hold_time": negotiated.hold_time,
             "families": [str(family) for family in negotiated.families],
+            "capabilities": _agreed(negotiated),
             "complete": remote.has_told_all,
             "restart_time": negotiated.restart_time,
             "add_paths": [str(family) for family in negotiated.receives_paths],
             "extended_next_hop": [str(family) for family in negotiated.extended_next_hop],
         }
     return answer
+
+
+def _agreed(negotiated: Negotiated) -> list[str]:
+    """Return what both sides know beside RFC 4271 and their families."""
+    known = {
+        "as4": negotiated.as4,  # RFC 6793
+        "refresh": negotiated.route_refresh,  # RFC 2918
+        "enhanced-refresh": negotiated.enhanced_refresh,  # RFC 7313
+        "restart": negotiated.restart_time is not None,  # RFC 4724
+        "notification-restart": negotiated.notification_restart,  # RFC 8538
+        "add-path": negotiated.receives_paths,  # RFC 7911
+        "extended-next-hop": negotiated.extended_next_hop,  # RFC 8950
+        "extended-message": negotiated.extended_messages,  # RFC 8654
+    }
+    return [name for name, agreed in known.items() if agreed]
 
 
 def _path(path: Path) -> dict[str, Any]:

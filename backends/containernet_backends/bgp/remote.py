@@ -43,6 +43,7 @@ class Remote:
         stale_at: when what it said before its session broke is forgotten; None: nothing is kept.
         due: when the speaker will look at its timers.
         tried: a dial of ours has failed since the start, so it need not be waited for.
+        shut: our operator wants no session with it.
         since: when the session came up or ended, seconds since the epoch.
         reason: why the last session ended, or the last dial failed.
         faults: errors that cost the peer an attribute or a route, but not its session (RFC 7606), by kind.
@@ -65,6 +66,7 @@ class Remote:
     stale_at: float | None = attrs.field(default=None, init=False)
     due: float | None = attrs.field(default=None, init=False)
     tried: bool = attrs.field(default=False, init=False)
+    shut: bool = attrs.field(default=False, init=False)
     local_address: Address | None = attrs.field(default=None, init=False)
     since: float = attrs.field(default=0.0, init=False)
     sessions: int = attrs.field(default=0, init=False)
@@ -100,7 +102,8 @@ class Remote:
     @property
     def forgettable(self) -> bool:
         """Whether nothing is left of a peer that had called out of a range."""
-        return self.peer.dynamic and not self.pipes and self.stale_at is None and not self.established
+        idle = not self.pipes and self.stale_at is None and not self.established
+        return self.peer.dynamic and idle and not self.shut
 
     def hear(self, said: Said) -> None:
         """Put something behind what waits for the table."""

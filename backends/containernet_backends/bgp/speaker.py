@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2s
 from ipaddress import IPv4Address
 
-from containernet.errors import StoreUnavailable
+from containernet.errors import ConfigError, StoreUnavailable
 from containernet.model import Address
 
 from . import effects, sockets
@@ -136,6 +136,57 @@ class Speaker:
         self.table.originate(family, nlri, attributes)
         self.changed.notify_all()
         self.wake()
+
+    def shut_down(self, address: Address, reason: str = "") -> None:
+        """End the session with a peer, and have none until `bring_up`; the caller holds `lock`.
+
+        What it said is gone, and what it was told, too: graceful restart is not for this (RFC 8538 s3.1).
+
+        Args:
+            reason: for the peer's operator (RFC 9003).
+
+        Raises:
+            ConfigError: there is no such peer.
+        """
+        remote, now = self._peer(address), time.monotonic()
+        remote.shut = remote.tried = True
+        self._carry_out(remote, remote.session.stop(reason, hard=True, now=now), now)
+        remote.reason = "shut down by our operator" + (f": {reason}" if reason else "")
+        self.wake()
+
+    def bring_up(self, address: Address) -> None:
+        """Undo `shut_down`; the caller holds `lock`. Raises ConfigError: there is no such peer."""
+        remote, now = self._peer(address), time.monotonic()
+        remote.shut = False
+        self._carry_out(remote, remote.session.start(now=now), now)
+        self.wake()
+
+    def refresh(self, address: Address) -> None:
+        """Ask a peer to tell everything again (RFC 2918); the caller holds `lock`.
+
+        Raises:
+            ConfigError: there is no such peer, its session is not up, or it knows no such request.
+        """
+        remote, now = self._peer(address), time.monotonic()
+        negotiated = remote.negotiated
+        if negotiated is None:
+            raise ConfigError(f"the session with {address} is not up")
+        if not negotiated.route_refresh:
+            raise ConfigError(f"{address} knows no route refresh (RFC 2918)")
+        wanted = b"".join(RouteRefresh(family).encode() for family in negotiated.families)
+        self._carry_out(remote, remote.session.send(wanted, now=now), now)
+        self.wake()
+
+    def drain(self) -> None:
+        """Ask all peers to take other ways than ours, before we leave (RFC 8326); the caller holds `lock`."""
+        self.exports.drain()
+        self.wake()
+
+    def _peer(self, address: Address) -> Remote:
+        if (remote := self.remotes.get(address)) is None:
+            known = ", ".join(map(str, self.remotes)) or "none"
+            raise ConfigError(f"{address} is no peer; there are: {known}")
+        return remote
 
     def wake(self) -> None:
         """Have the loop look at what has changed."""
@@ -356,6 +407,8 @@ class Speaker:
 
     def _ready(self, remote: Remote, pipe: Pipe, mask: int) -> None:
         """A socket can be read or written."""
+        if pipe.closed:
+            return  # by what another socket said, that was ready at the same time
         now = time.monotonic()
         if pipe.ending:
             self._ready_to_end(pipe, mask)
