@@ -38,7 +38,9 @@ ABILITIES = {
     "add-path-send": "RFC 7911, telling them",
     "decides": "holds a table, and passes on what is best in it (RFC 4271 s9)",
     "extended-next-hop": "RFC 8950",
+    "drain": "RFC 8326, asking others to take another way",
     "gtsm": "RFC 5082",
+    "gtsm-at-once": "RFC 5082, from the first packet on",
     "long-messages": "RFC 8654",
     "many-communities": "can announce hundreds on one prefix",
     "max-prefix": "ends a session that tells too much (RFC 4486: Cease/1)",
@@ -609,6 +611,7 @@ def they_crash(bed: Bed) -> None:
 def they_restart(bed: Bed) -> None:
     """They crash: their routes stay as stale; back again, what they tell is fresh, the rest gone."""
     ours, theirs = bed.pair(graceful_restart=60)
+    ours.announce(path(OURS))  # one that has nothing to say takes its time to say that this was all
     theirs.announce(path(THEIRS), path("10.2.1.0/24"))
     ours.wait_paths((THEIRS, "10.2.1.0/24"))
     up(ours, theirs)
@@ -820,9 +823,10 @@ def long_parameters(bed: Bed) -> None:
 @case("RFC 5082", ours={"gtsm"}, alone=True)
 def a_packet_from_afar(bed: Bed) -> None:
     """With TTL security what has passed a router is not read; what has not is."""
-    here, near, far = bed.host(), bed.host(), bed.host()
+    here, near, far, anywhere = bed.host(), bed.host(), bed.host(), bed.host()
     neighbours = [
-        Neighbour(address=each.address(), asn=THIRD_AS, passive=True, ttl_security=True) for each in (near, far)
+        Neighbour(address=each.address(), asn=THIRD_AS, passive=True, ttl_security=each is not anywhere)
+        for each in (near, far, anywhere)
     ]
     (ours,) = start(bed.daemon(bed.ours, here, OUR_AS, *neighbours))
     bed.dial(ours, near, ttl=255).establish(THIRD_AS, "10.255.0.9")
@@ -831,6 +835,15 @@ def a_packet_from_afar(bed: Bed) -> None:
     afar.send(raw.open_message(THIRD_AS, "10.255.0.8", capabilities=raw.usual(THIRD_AS)))
     with pytest.raises(TimeoutError):
         afar.wait_for(raw.KEEPALIVE, patience=1)
+
+
+@case("RFC 5082", ours={"gtsm-at-once"}, alone=True)
+def a_call_from_afar(bed: Bed) -> None:
+    """Where all neighbours ask for it, not even a connection comes from behind a router."""
+    ours, host = bed.against_raw(ttl_security=True)
+    with pytest.raises(TimeoutError):
+        bed.dial(ours, host, ttl=254, patience=1)
+    bed.dial(ours, host, ttl=255).establish(THIRD_AS, "10.255.0.9")
 
 
 CASES: tuple[Case, ...] = (
@@ -877,4 +890,5 @@ ALONE: tuple[Case, ...] = (
     a_collision,
     long_parameters,
     a_packet_from_afar,
+    a_call_from_afar,
 )

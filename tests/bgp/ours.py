@@ -31,9 +31,17 @@ class Ours(Daemon):
     profile = ""
     abilities = frozenset(
         {"add-path-receive", "decides", "extended-next-hop", "gtsm", "long-messages", "long-parameters"}
-        | {"many-communities", "max-prefix", "multihop", "notification-restart", "passive", "password", "policy"}
+        | {
+            "many-communities",
+            "max-prefix",
+            "multihop",
+            "notification-restart",
+            "passive",
+            "password",
+            "policy",
+        }
         | {"range", "reflector", "refresh", "restart", "route-origin", "same-identifier", "shutdown-message"}
-        | {"drain"}
+        | {"drain", "gtsm-at-once"}
     )
 
     def _words(self, *, restarting: bool) -> list[str]:
@@ -157,7 +165,11 @@ def _session(told: dict[str, Any]) -> Session:
         router_id=IPv4Address(told["router_id"]) if "router_id" in told else None,
         hold_time=told.get("hold_time"),
         capabilities=frozenset(
-            [*told.get("families", ()), *told.get("capabilities", ()), *(["hostname"] if told.get("hostname") else [])]
+            [
+                *told.get("families", ()),
+                *told.get("capabilities", ()),
+                *(["hostname"] if told.get("hostname") else []),
+            ]
         ),
         received=sum(told["received"].values()),
         error=told["reason"],

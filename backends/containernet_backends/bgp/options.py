@@ -302,6 +302,14 @@ class BgpOptions:
             graceful_restart=neighbour.graceful_restart,
         )
 
+    def hops(self, version: int) -> int:
+        """Return how many hops away a caller of that version of IP may be (RFC 5082); 0: any.
+
+        Once a connection is accepted, each has its own limit. But what is sent at once comes before that.
+        """
+        limits = [each.ttl_security for each in self.peers if each.reached.version == version]
+        return max(limits) if limits and all(limits) else 0
+
     def travel(self, neighbour: Neighbour) -> Transport:
         """Return how a session with `neighbour` travels: to an external one over one link, or by `multihop`."""
         near = self.external(neighbour) and not neighbour.multihop  # RFC 4271 s5.1.3: on a common subnet

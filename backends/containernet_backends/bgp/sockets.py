@@ -54,8 +54,11 @@ class Transport:
             raise ConfigError(f"ttl_security = {self.hops}: expected 0 (off) to 254 hops (RFC 5082)")
 
 
-def listen(address: Address, port: int) -> socket.socket:
+def listen(address: Address, port: int, *, hops: int = 0) -> socket.socket:
     """Return a socket that listens there; the caller owns it.
+
+    Args:
+        hops: how many hops away whoever calls may be at most (RFC 5082); 0: any.
 
     Raises:
         OSError: the address is not ours, the port is taken, or it takes CAP_NET_BIND_SERVICE.
@@ -65,6 +68,8 @@ def listen(address: Address, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.version == 6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # What answers a SYN is the listener: a peer that asks for TTL 255 would not hear another.
+        _limit_hops(listener, ttl=255, hops=hops)  # Linux: what is accepted inherits both
         listener.bind((str(address), port))
         listener.listen(1024)
     except OSError:
@@ -105,11 +110,16 @@ def prepare(sock: socket.socket, transport: Transport) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     sock.setsockopt(level, socket.IPV6_TCLASS if ipv6 else socket.IP_TOS, _INTERNETWORK_CONTROL)
-    ttl = 255 if transport.hops else transport.ttl  # RFC 5082 s3: both send 255
+    # RFC 5082 s3: both send 255
+    _limit_hops(sock, ttl=255 if transport.hops else transport.ttl, hops=transport.hops)
+
+
+def _limit_hops(sock: socket.socket, *, ttl: int, hops: int) -> None:
+    ipv6 = sock.family == socket.AF_INET6
+    level = socket.IPPROTO_IPV6 if ipv6 else socket.IPPROTO_IP
     sock.setsockopt(level, socket.IPV6_UNICAST_HOPS if ipv6 else socket.IP_TTL, ttl)
-    if transport.hops:
-        # RFC 5082 s3: what has passed more routers than there may be is dropped unread.
-        sock.setsockopt(level, _IPV6_MINHOPCOUNT if ipv6 else _IP_MINTTL, 256 - transport.hops)
+    if hops:  # RFC 5082 s3: what has passed more routers than there may be is dropped unread.
+        sock.setsockopt(level, _IPV6_MINHOPCOUNT if ipv6 else _IP_MINTTL, 256 - hops)
 
 
 def dial(peer: Address, port: int, transport: Transport) -> socket.socket:

@@ -307,7 +307,8 @@ class Speaker:
     def _listen(self) -> None:
         for where in self.options.listening:
             try:
-                listener = sockets.listen(where.address, where.port)
+                hops = self.options.hops(where.address.version)
+                listener = sockets.listen(where.address, where.port, hops=hops)
                 self._listeners.append(listener)
                 for neighbour in self.options.peers:
                     if neighbour.password and neighbour.reached.version == where.address.version:
