@@ -246,9 +246,9 @@ def told(word: Word, name: str, *, draining: bool) -> Attributes | None:
 class World:
     """A table with its exports, and the model beside it, which does everything the slow way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, batch: int = 2) -> None:
         self.table = Table(Judge(ourselves=Ourselves(LOCAL, [OURS])), step=2)
-        self.exports = Exports(self.table, batch=2)
+        self.exports = Exports(self.table, batch=batch)
         self.sources = {
             name: Source(
                 address=address(name), asn=asn, identifier=identifier(name), external=asn != US, client=client
@@ -455,6 +455,38 @@ plain = Spec(
     cluster_list=(),
     starts_well=True,
 )
+flat = st.builds(lambda med: attrs.evolve(plain, med=med), med=of(None, 1))
+late = of("y", "b", "c")
+meanwhile = st.lists(
+    st.one_of(
+        st.tuples(st.just("announce"), of("x"), nlris, flat, of(0)),
+        st.tuples(st.just("withdraw"), of("x"), nlris, of(0)),
+        st.tuples(st.just("produce"), st.integers(1, 3), st.sets(late)),
+        st.tuples(st.just("produce"), st.integers(1, 3), st.sets(late)),
+        st.tuples(st.just("refresh"), late),
+        st.tuples(st.just("leave"), late, st.just(False)),
+        st.tuples(st.just("join"), late, st.just(False)),
+        st.tuples(st.just("drain")),
+    ),
+    min_size=5,
+    max_size=30,
+)
+
+
+@given(meanwhile)
+def test_who_joins_while_the_table_changes_misses_nothing(history: list[tuple[Any, ...]]) -> None:
+    """Prefixes come and go ahead of the walk and behind it, and it stops, and begins anew, and goes on."""
+    world = World(batch=1)
+    world.join("x", False)
+    world.announce("x", NLRIS, plain, 0)
+    for name in "ybc":
+        world.join(name, False)
+    for name, *arguments in history:
+        getattr(world, name)(*arguments)
+    world.settle()
+    world.check()
+
+
 close = st.builds(
     lambda med, asn: attrs.evolve(plain, med=med, path=(asn,)),
     med=st.integers(0, 3),

@@ -115,6 +115,14 @@ def test_a_set_counts_as_one_and_a_confederation_as_nothing() -> None:
     assert order([path(1, as_path=through(1, 2, 3)), short])[0] is short
 
 
+def test_the_neighbour_is_the_as_beyond_the_confederation() -> None:
+    """RFC 5065 s5.3: its members are of one AS; and a path that begins with a set is of ours."""
+    confederation = Segment(AS_CONFED_SEQUENCE, (65001,))
+    low = path(9, as_path=(confederation, *through(7)), med=1)
+    assert order([path(1, as_path=through(7), med=2), low])[0] is low
+    assert path(1, as_path=(Segment(AS_SET, (7, 8)),)).neighbour == path(2).neighbour == 0
+
+
 def test_a_clients_identifier_is_that_of_the_originator() -> None:
     """RFC 4456 s9: whoever reflects it, an identifier stands for who announced it."""
     reflected = path(9, originator_id=IPv4Address(1))

@@ -163,6 +163,34 @@ def test_from_outside_to_inside() -> None:
     assert through_us.next_hop == US
 
 
+def test_what_means_something_on_one_link_or_within_one_as_is_not_passed_on() -> None:
+    """RFC 2545 s3: a link-local next hop. RFC 4456 s8: who reflected it."""
+    said = attrs.evolve(
+        INSIDE,
+        next_hop=IPv6Address("2001:db8::7"),
+        link_local=IPv6Address("fe80::7"),
+        cluster_list=(IPv4Address(4),),
+        originator_id=IPv4Address(3),
+    )
+    for to in (CLIENT, OTHER):
+        heard = told(said, by=INTERNAL, to=to, family=IPV6, raw=SIX)
+        assert heard
+        assert heard.link_local is None
+    speaker = Speaker()
+    teller, listener = speaker.peer(7), speaker.peer(8, asn=65002)
+    speaker.hears(teller, SIX, said=said, family=IPV6)
+    outcome = speaker.exports.outcome(listener, IPV6, SIX)
+    assert outcome.attributes
+    assert (outcome.attributes.cluster_list, outcome.attributes.originator_id) == ((), None)
+
+
+def test_our_address_of_the_routes_own_family_is_the_next_hop() -> None:
+    """Also where the peer would take the other."""
+    heard = told(OUTSIDE, by=EXTERNAL, to=OTHER | {"extended_next_hop": (IPV4,), "addresses": ADDRESSES[::-1]})
+    assert heard
+    assert heard.next_hop == US
+
+
 @pytest.mark.parametrize(
     ("by", "to", "reflected"),
     [(INTERNAL, INTERNAL, False), (CLIENT, INTERNAL, True), (INTERNAL, CLIENT, True), (CLIENT, CLIENT, True)],
@@ -304,7 +332,22 @@ def test_a_refresh_tells_everything_again_to_one_peer() -> None:
     speaker.exports.refresh(enhanced, IPV4)
     assert speaker.tells() == {enhanced: [1, before[enhanced][0], 2]}
     speaker.exports.refresh(enhanced, Family(25, 65))
-    assert speaker.tells() == {}
+    speaker.hears(teller, PREFIX, said=attrs.evolve(INSIDE, med=1))
+    speaker.hears(teller, PREFIX)
+    assert speaker.tells() == {}, "that is over: what is as it was is not told again"
+
+
+def test_a_refresh_asked_for_too_early_is_not_forgotten() -> None:
+    """It is of the peer that asked, also when that does not keep up with the others."""
+    speaker = Speaker(batch=1)
+    prefixes = [bytes([16, 10, at]) for at in range(3)]
+    speaker.hears(speaker.peer(7, client=True, families=(IPV4,)), *prefixes)
+    fast, slow = speaker.peer(8, families=(IPV4,)), speaker.peer(9, families=(IPV4,))
+    first = speaker.tells(most=2)
+    speaker.exports.refresh(slow, IPV4)
+    speaker.tells(lambda member: member is fast)
+    heard = [each[1] for each in first[slow] + speaker.tells()[slow] if each != IPV4]
+    assert heard == prefixes * 2
 
 
 def test_nothing_waits_for_a_slow_peer_and_nothing_is_queued_for_it() -> None:

@@ -86,7 +86,7 @@ class Arrival:
     def split(self, nlris: list[bytes]) -> Iterator[tuple[Path, list[bytes]]]:
         """Yield paths, each with the prefixes that it is for."""
         for outcome, some in self._judgement.split(nlris):
-            if outcome.attributes is None or not suspicious(self._family, some):
+            if not suspicious(self._family, some):
                 yield self._path(outcome), some
                 continue
             by_reason = defaultdict(list)
