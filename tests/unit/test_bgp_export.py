@@ -275,6 +275,9 @@ def test_draining_asks_everybody_to_take_another_way() -> None:
         [(_, _, said)] = heard[member]
         assert said.communities == (GRACEFUL_SHUTDOWN,)
         assert said.local_pref == preference
+    for med in (1, None):
+        speaker.table.originate(IPV4, PREFIX, Attributes(origin=IGP, med=med))
+    assert speaker.tells() == {}, "once is enough"
 
 
 def test_a_peer_hears_everything_and_then_that_this_was_all() -> None:
