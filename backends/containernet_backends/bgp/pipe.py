@@ -9,6 +9,8 @@ import contextlib
 import socket
 from typing import Final
 
+from containernet.model import Address
+
 RECEIVE: Final = 1 << 18  # octets that are read at once: some 60,000 prefixes
 
 
@@ -23,6 +25,8 @@ class Pipe:
     Attributes:
         ending: nothing more is taken from the peer; what waits is still sent, and then our end is closed.
         waiting: octets that the kernel has not taken yet.
+        local: our end's address, once it is connected.
+        awaited: what the owner's selector waits for, as its mask; 0: it is not there.
     """
 
     def __init__(self, sock: socket.socket, id: int, *, dialing: bool = False) -> None:
@@ -31,13 +35,10 @@ class Pipe:
         self.dialing = dialing
         self.ending = False
         self.waiting = 0
+        self.local: Address | None = None
+        self.awaited = 0
         self._rest = memoryview(b"")
         self._behind: list[bytes] = []
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self.sock.fileno() < 0
 
     def write(self, data: bytes) -> None:
         """Put octets behind those that wait to be sent."""

@@ -9,6 +9,7 @@ import attrs
 
 from containernet.model import Address
 
+from .connection import earliest
 from .export import Member
 from .families import Family
 from .options import Neighbour
@@ -20,6 +21,7 @@ from .sockets import Transport
 from .update import Reader
 
 INBOX = 8 << 20  # octets of UPDATEs that may wait for the table; then the peer is not read for a while
+OVERHEAD = 64  # octets of memory that each of them takes beside its own: the shortest UPDATE has 4
 FAULTS = 100  # kinds of errors that are told apart
 OUTBOX = 1 << 18  # octets that may wait for a peer; then it is told no more for a while
 
@@ -41,6 +43,7 @@ class Remote:
         inbox, inbox_octets: what the peer said and the table has not heard yet.
         complete: families of which it has told everything since the session came up.
         stale_at: when what it said before its session broke is forgotten; None: nothing is kept.
+        rests_until: when its session begins again after an error of ours; None: there was none.
         due: when the speaker will look at its timers.
         tried: a dial of ours has failed since the start, so it need not be waited for.
         shut: our operator wants no session with it.
@@ -64,6 +67,7 @@ class Remote:
     inbox_octets: int = attrs.field(default=0, init=False)
     complete: set[Family] = attrs.field(factory=set, init=False)
     stale_at: float | None = attrs.field(default=None, init=False)
+    rests_until: float | None = attrs.field(default=None, init=False)
     due: float | None = attrs.field(default=None, init=False)
     tried: bool = attrs.field(default=False, init=False)
     shut: bool = attrs.field(default=False, init=False)
@@ -97,7 +101,7 @@ class Remote:
     @property
     def deadline(self) -> float | None:
         """When the first of its timers expires."""
-        return min((each for each in (self.session.deadline, self.stale_at) if each is not None), default=None)
+        return earliest(self.session.deadline, self.stale_at, self.rests_until)
 
     @property
     def forgettable(self) -> bool:
@@ -108,18 +112,22 @@ class Remote:
     def hear(self, said: Said) -> None:
         """Put something behind what waits for the table."""
         self.inbox.append(said)
-        self.inbox_octets += len(said)
+        self.inbox_octets += len(said) + OVERHEAD
 
     def next_said(self) -> Said:
         """Take the first of what waits for the table."""
         said = self.inbox.popleft()
-        self.inbox_octets -= len(said)
+        self.inbox_octets -= len(said) + OVERHEAD
         return said
 
-    def note_fault(self, fault: str) -> None:
-        """Count an error by its kind; the number of kinds is bounded, whatever the peer thinks of."""
+    def note_fault(self, fault: str) -> bool:
+        """Count an error by its kind, and return whether it is the first of its kind.
+
+        The number of kinds is bounded, whatever the peer thinks of.
+        """
         kind = fault if fault in self.faults or len(self.faults) < FAULTS else "others"
         self.faults[kind] += 1
+        return self.faults[kind] == 1
 
     def begin(self, connection: int, negotiated: Negotiated, *, now: float) -> None:
         """Note that the session is up."""

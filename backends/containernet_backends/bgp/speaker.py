@@ -9,12 +9,16 @@ Nobody waits for a slow peer: one that does not read is told no more until it do
 
 Other threads call `table`, `exports` and the rest under `lock`, in short, and `wake` the loop afterwards.
 `changed` is notified whenever a turn has changed what may be asked.
+
+An error of ours, met while one peer is dealt with, costs that peer's session, which begins again after a rest.
+One in what all have in common costs the table: everything begins again with an empty one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import heapq
 import itertools
 import logging
@@ -25,9 +29,12 @@ import socket
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2s
 from ipaddress import IPv4Address
+from itertools import zip_longest
+
+import attrs
 
 from containernet.errors import ConfigError, StoreUnavailable
 from containernet.model import Address
@@ -36,13 +43,14 @@ from . import effects, sockets
 from .arrival import Judge
 from .attributes import Attributes
 from .effects import Effect
+from .ending import kept
 from .export import Exports, Member
 from .families import FAMILIES, Family
 from .message import RouteRefresh
 from .notification import CEASE, OUT_OF_RESOURCES, Violation
 from .options import BgpOptions, Neighbour
 from .paths import Source
-from .peering import Local
+from .peering import Local, Peer
 from .pipe import Pipe
 from .policy import Policy, default
 from .refusal import Ourselves
@@ -55,7 +63,12 @@ log = logging.getLogger(__name__)
 
 SLICE = 0.005  # seconds of table work in one turn
 GOODBYE = 1.0  # seconds in which a peer may read why its connection ends
-CALLERS = 4096  # peers out of ranges at one time
+GOODBYES = 256  # connections that end at one time; of more, the oldest are closed at once
+DEAF = 0.5  # seconds without callers, when there is no descriptor for one
+STALE = 360.0  # seconds in which a peer that is back may tell everything again, before the rest is forgotten
+
+# What accept(2) says where the caller is there and we have nothing to hold it with.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -71,7 +84,11 @@ class Speaker:
         lock: held by whoever touches what follows. changed: the same lock, notified after changes.
         table, exports: what is known, and what is told. They are there after `start`.
         remotes: the peers by address.
+        outages: how often the last session has ended, or the table was lost: what is missing then is not gone.
+        callers: how many peers out of ranges there may be at one time.
     """
+
+    callers = 4096
 
     def __init__(self, options: BgpOptions) -> None:
         self.options = options
@@ -84,16 +101,20 @@ class Speaker:
         self.own_addresses: set[Address] = set()
         self.up_since: float | None = None
         self.started_at = 0.0
+        self.outages = 0
         self._ranges = [peer for peer in options.peers if peer.range]
-        self._selector = selectors.DefaultSelector()
+        self._own: dict[tuple[Family, bytes], Attributes] = {}
+        self._selector: selectors.BaseSelector
         self._numbers = itertools.count(1)
         self._timers: list[tuple[float, int, Remote]] = []
         self._goodbyes: dict[Pipe, float] = {}
+        self._draining = False
         self._listeners: list[socket.socket] = []
+        self._deaf_until: float | None = None
         self._busy: deque[Remote] = deque()  # peers with something in their inbox
         self._unsent: dict[Pipe, Remote] = {}
         self._members: dict[Member, Remote] = {}
-        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._waker = -1
         self._more = False
         self._complete = False  # we have heard everything, and say so to those who wait for it
         self._closing = False
@@ -102,37 +123,59 @@ class Speaker:
     # What other threads call
 
     def start(self) -> None:
-        """Listen, begin to dial, and run; once is enough, more is no error.
+        """Listen, begin to dial, and run; once is enough, more is no error. It may be tried again.
 
         Raises:
-            StoreUnavailable: a socket that is to listen cannot.
+            StoreUnavailable: a socket that is to listen cannot, or there are no more descriptors or threads.
         """
         with self.lock:
             if self._thread is not None or self._closing:
                 return
-            self._listen()
-            self.started_at = time.monotonic()
-            self.local = Local(
-                asn=self.options.asn,
-                router_id=self.options.identifier() or self._some_identifier(),
-                cluster_id=self.options.cluster(),
-                restart_time=self.options.restart_time,
-                restarting=self.options.restart_time > 0,
-            )
-            ourselves = Ourselves(self.local, self.own_addresses)
-            self.table = Table(Judge(ourselves=ourselves, local_pref=self.options.preference))
-            self.exports = Exports(self.table, deferred=True)
-            self._selector.register(self._waker, READ, self._woken)
-            for listener in self._listeners:
-                self._selector.register(listener, READ, lambda _, which=listener: self._accept(which))
-            for neighbour in self.options.peers:
-                if neighbour.address:
-                    self._meet(neighbour, neighbour.reached.network_address)
-            self._thread = threading.Thread(target=self._run, name="containernet-bgp", daemon=True)
-            self._thread.start()
+            try:
+                self._start()
+            except (OSError, RuntimeError) as error:  # of threading.Thread.start, where there can be no more
+                self._hang_up()
+                raise StoreUnavailable(f"BGP cannot start: {error}") from error
+            except StoreUnavailable:
+                self._hang_up()
+                raise
+
+    def _start(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector.register(self._waker, READ, self._woken)
+        self._listen()
+        self.started_at = time.monotonic()
+        self.local = Local(
+            asn=self.options.asn,
+            router_id=self.options.identifier() or self._some_identifier(),
+            cluster_id=self.options.cluster(),
+            restart_time=self.options.restart_time,
+            restarting=self.options.restart_time > 0,
+        )
+        self._set_up_table()
+        for neighbour in self.options.peers:
+            if neighbour.address:
+                self._meet(neighbour, neighbour.reached.network_address)
+        thread = threading.Thread(target=self._run, name="containernet-bgp", daemon=True)
+        thread.start()
+        self._thread = thread
+
+    def _set_up_table(self) -> None:
+        ourselves = Ourselves(self.local, self.own_addresses)
+        self.table = Table(Judge(ourselves=ourselves, local_pref=self.options.preference))
+        self.exports = Exports(self.table, deferred=not self._complete)
+        if self._draining:
+            self.exports.drain()
+        for (family, nlri), attributes in self._own.items():
+            self.table.originate(family, nlri, attributes)
 
     def originate(self, family: Family, nlri: bytes, attributes: Attributes | None) -> None:
         """Announce a route of our own, or withdraw it (None); the caller holds `lock`."""
+        if attributes is None:
+            self._own.pop((family, nlri), None)
+        else:
+            self._own[family, nlri] = attributes
         self.table.originate(family, nlri, attributes)
         self.changed.notify_all()
         self.wake()
@@ -179,6 +222,7 @@ class Speaker:
 
     def drain(self) -> None:
         """Ask all peers to take other ways than ours, before we leave (RFC 8326); the caller holds `lock`."""
+        self._draining = True
         self.exports.drain()
         self.wake()
 
@@ -189,34 +233,44 @@ class Speaker:
         return remote
 
     def wake(self) -> None:
-        """Have the loop look at what has changed."""
-        os.eventfd_write(self._waker, 1)
+        """Have the loop look at what has changed; the caller holds `lock`. Nothing where it runs no more."""
+        if self._waker >= 0:
+            os.eventfd_write(self._waker, 1)
 
     def close(self, reason: str = "", *, hard: bool = False) -> None:
-        """End every session and the thread; may be called twice.
+        """Tell what is still to be told, and end every session and the thread; may be called twice.
 
         Args:
             reason: for the peers' operators (RFC 9003).
             hard: our routes are void. Else peers that know graceful restart keep them for a while (RFC 4724).
         """
         with self.lock:
-            if self._closing:
-                return
-            self._closing = True
-            thread = self._thread
-            if thread is not None:
-                self._stop_listening()
+            if not self._closing and self._thread is not None:
                 now = time.monotonic()
-                for remote in self.remotes.values():
-                    self._carry_out(remote, remote.session.stop(reason, hard=hard, now=now), now)
+                self._stop_listening()
+                if not hard:
+                    self._tell_the_rest(now + GOODBYE)
+                for remote in list(self.remotes.values()):
+                    with self._sparing(remote):
+                        self._carry_out(remote, remote.session.stop(reason, hard=hard, now=now), now)
                 self._send()
                 self.wake()
+            self._closing = True
             self.changed.notify_all()
-        if thread is not None:
-            thread.join(GOODBYE + 4.0)
-        else:
-            self._selector.close()
-            os.close(self._waker)
+        if self._thread is not None:
+            self._thread.join(GOODBYE + 4.0)
+
+    def _tell_the_rest(self, until: float) -> None:
+        """Tell what was withdrawn just now; or it would be kept, as all the rest is."""
+        try:
+            self._tell(until)
+        except Exception:
+            log.exception("BGP: not everything was told before the end")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, or is about to; it does not start again."""
+        return self._closing
 
     @property
     def established(self) -> bool:
@@ -257,26 +311,37 @@ class Speaker:
     def _run(self) -> None:
         try:
             while not self._closing or self._goodbyes:
-                for key, mask in self._selector.select(self._timeout()):
-                    with self.lock:
-                        key.data(mask)
                 with self.lock:
-                    self._turn()
+                    timeout = self._timeout()
+                ready = self._selector.select(timeout)
+                try:
+                    for key, mask in ready:
+                        with self.lock:
+                            key.data(mask)
+                    with self.lock:
+                        self._turn()
+                except Exception:
+                    log.exception("BGP: an error that concerns all peers; the table begins anew")
+                    with self.lock:
+                        self._start_over()
         finally:
             with self.lock:
                 self._hang_up()
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self._more = False
         self._expire(now)
         if not self._complete and (self._completes_at() or now + 1.0) <= now:
             self._complete = True
+            self.local = attrs.evolve(self.local, restarting=False)
             self.exports.begin()
         until = now + SLICE
         learnt = self._learn(until)
         told_more = self._tell(until)
         self._send()
-        self._more = learnt or told_more or bool(self._busy)
+        if learnt or told_more or self._busy or self._unsent:
+            self._more = True
         if learnt:
             self.changed.notify_all()
 
@@ -285,6 +350,8 @@ class Speaker:
             return 0.0
         deadlines = [self._timers[0][0]] if self._timers else []
         deadlines += self._goodbyes.values()
+        if self._deaf_until is not None:
+            deadlines.append(self._deaf_until)
         if not self._complete and (at := self._completes_at()) is not None:
             deadlines.append(at)
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
@@ -294,13 +361,70 @@ class Speaker:
             os.eventfd_read(self._waker)
 
     def _hang_up(self) -> None:
-        for remote in self.remotes.values():
+        """Let go of everything. Before the thread has begun it may be tried again; after it has ended not."""
+        if self._thread is not None:
+            self._closing = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for remote in list(self.remotes.values()):
             for pipe in remote.pipes.values():
                 pipe.close()
+            remote.pipes.clear()
+            if remote.established:
+                remote.end("this BGP speaker has ended", now=time.time())
         for pipe in self._goodbyes:
             pipe.close()
-        self._selector.close()
-        os.close(self._waker)
+        self._goodbyes.clear()
+        self._timers.clear()
+        if self._waker >= 0:
+            os.close(self._waker)
+            self._waker = -1
+            self._selector.close()
+        if self._thread is None:
+            self.remotes.clear()
+        self.changed.notify_all()
+
+    # Errors of ours
+
+    @contextlib.contextmanager
+    def _sparing(self, remote: Remote) -> Iterator[None]:
+        """Have an error of ours cost this peer its session, and nothing else."""
+        try:
+            yield
+        except Exception:
+            log.exception("BGP: an error in dealing with %s; its session begins again", remote.address)
+            self._begin_again(remote)
+
+    def _begin_again(self, remote: Remote) -> None:
+        """Give a peer a new session, after a rest: nobody knows what state the old one is in."""
+        now = time.monotonic()
+        for pipe in list(remote.pipes.values()):
+            self._drop(remote, pipe)
+        remote.dialing = 0
+        remote.session = self._session(remote.peer)
+        remote.rests_until = None if remote.shut else now + remote.peer.idle_hold
+        self._reckon(remote)
+        if remote.negotiated is not None:
+            keep = kept(remote.negotiated, None)  # the peer is there: as if TCP had ended
+            seconds = float(remote.negotiated.restart_time or 0)
+            self._down(remote, effects.Down("an error of ours, see the log", keep=keep, seconds=seconds), now)
+            self._reckon(remote)
+
+    def _start_over(self) -> None:
+        """Give everybody a new session, and have an empty table."""
+        self._members.clear()
+        self._busy.clear()
+        self._unsent.clear()
+        self.up_since = None
+        self.outages += 1
+        for remote in list(self.remotes.values()):
+            if remote.established:
+                remote.end("an error of ours, see the log", now=time.time())
+            remote.stale_at = None
+            self._begin_again(remote)
+        self._set_up_table()
+        self.changed.notify_all()
 
     # Peers and their connections
 
@@ -314,30 +438,39 @@ class Speaker:
                     if neighbour.password and neighbour.reached.version == where.address.version:
                         sockets.sign(listener, neighbour.reached, neighbour.password)
             except OSError as error:
-                for listener in self._listeners:
-                    listener.close()
-                self._listeners.clear()
                 raise StoreUnavailable(f"BGP cannot listen on {where}: {_advice(error)}") from error
+        self._hear_callers()
+
+    def _hear_callers(self) -> None:
+        for listener in self._listeners:
+            self._selector.register(listener, READ, functools.partial(self._accept, listener))
+        self._deaf_until = None
 
     def _stop_listening(self) -> None:
+        self._ignore_callers()
         for listener in self._listeners:
-            self._selector.unregister(listener)
             listener.close()
         self._listeners.clear()
+        self._deaf_until = None
+
+    def _ignore_callers(self) -> None:
+        if self._deaf_until is None:
+            for listener in self._listeners:
+                self._selector.unregister(listener)
 
     def _some_identifier(self) -> IPv4Address:
         """Return a BGP Identifier: the address that we reach a peer from, or a number made from it."""
         for neighbour in self.options.peers:
-            local = neighbour.transport.local or sockets.own_address(neighbour.reached.network_address)
+            someone = neighbour.reached[min(1, neighbour.reached.num_addresses - 1)]
+            local = neighbour.transport.local or sockets.own_address(someone)
             if isinstance(local, IPv4Address):
                 return local
-            if local is not None:  # RFC 6286 s2.1: any four octets will do, but zero
-                return IPv4Address(blake2s(local.packed, digest_size=4).digest() or b"\1")
+            if local is not None:
+                return _identifier(local.packed)
         address = next((where.address for where in self.options.listening if int(where.address)), None)
         if isinstance(address, IPv4Address):
             return address
-        named = socket.gethostname().encode()
-        return IPv4Address(blake2s(named, digest_size=4).digest())
+        return _identifier(socket.gethostname().encode())
 
     def _meet(self, neighbour: Neighbour, address: Address) -> Remote:
         peer = self.options.peering(neighbour, address)
@@ -346,7 +479,7 @@ class Speaker:
             neighbour=neighbour,
             peer=peer,
             transport=self.options.travel(neighbour),
-            session=Session(self.local, peer, jitter=_jitter),
+            session=self._session(peer),
             source=Source(
                 address=address,
                 asn=peer.asn,
@@ -358,19 +491,27 @@ class Speaker:
                 max_prefixes=neighbour.max_prefixes,
             ),
         )
-        self.remotes[address] = remote
         now = time.monotonic()
-        self._carry_out(remote, remote.session.start(now=now), now)
+        with self._sparing(remote):
+            self._carry_out(remote, remote.session.start(now=now), now)
+        self.remotes[address] = remote  # not before: a caller without a connection is forgotten
         return remote
+
+    def _session(self, peer: Peer) -> Session:
+        return Session(self.local, peer, jitter=_jitter)
 
     def _policy(self, name: str, *, external: bool) -> Policy:
         return self.options.policies[name] if name else default(external=external)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, mask: int) -> None:
         try:
             sock, _ = listener.accept()
-        except OSError:
-            return  # it is gone already, or we have no descriptor for it; the peer will try again
+        except OSError as error:
+            if error.errno in _SCARCE and self._deaf_until is None:
+                log.warning("BGP: a caller has to wait: %s", error.strerror)
+                self._ignore_callers()
+                self._deaf_until = time.monotonic() + DEAF
+            return  # or it is gone already; the peer will try again
         try:
             local, address = sockets.ends(sock)
             remote = self.remotes.get(address) or self._caller(address)
@@ -382,11 +523,11 @@ class Speaker:
         except OSError:
             sock.close()
             return
-        remote.local_address = local
-        self.own_addresses.add(local)
-        pipe = self._pipe(remote, sock)
         now = time.monotonic()
-        self._carry_out(remote, remote.session.accepted(pipe.id, now=now), now)
+        with self._sparing(remote):
+            pipe = self._pipe(remote, sock)
+            self._arrived(pipe, local)
+            self._carry_out(remote, remote.session.accepted(pipe.id, now=now), now)
 
     def _caller(self, address: Address) -> Remote | None:
         """Return the peer that an address of one of the ranges is."""
@@ -395,90 +536,118 @@ class Speaker:
         ]
         if not fitting:
             return None
-        if sum(remote.peer.dynamic for remote in self.remotes.values()) >= CALLERS:
-            log.warning("BGP: %s called, and there are %d callers already", address, CALLERS)
+        if sum(remote.peer.dynamic for remote in self.remotes.values()) >= self.callers:
+            log.warning("BGP: %s called, and there are %d callers already", address, self.callers)
             return None
         return self._meet(max(fitting, key=lambda each: each.reached.prefixlen), address)
 
     def _pipe(self, remote: Remote, sock: socket.socket, *, dialing: bool = False) -> Pipe:
         pipe = Pipe(sock, next(self._numbers), dialing=dialing)
         remote.pipes[pipe.id] = pipe
-        self._selector.register(sock, WRITE if dialing else READ, lambda mask: self._ready(remote, pipe, mask))
+        self._await(remote, pipe, WRITE if dialing else READ)
         return pipe
 
+    def _arrived(self, pipe: Pipe, local: Address) -> None:
+        pipe.local = local
+        self.own_addresses.add(local)
+
     def _ready(self, remote: Remote, pipe: Pipe, mask: int) -> None:
-        """A socket can be read or written."""
-        if pipe.closed:
-            return  # by what another socket said, that was ready at the same time
+        """A socket can be read or written, unless it was closed since that was found."""
         now = time.monotonic()
-        if pipe.ending:
-            self._ready_to_end(pipe, mask)
-        elif pipe.dialing:
-            self._dialed(remote, pipe, now)
-        else:
-            try:
+        if pipe in self._goodbyes:
+            self._ready_to_end(remote, pipe, mask)
+        elif remote.pipes.get(pipe.id) is pipe:
+            with self._sparing(remote):
+                if pipe.dialing:
+                    self._dialed(remote, pipe, now)
+                    return
                 if mask & WRITE:
                     self._unsent[pipe] = remote
-                if mask & READ and (data := pipe.read()) is not None:
-                    if not data:
-                        self._lost(remote, pipe, "the peer closed the connection", now)
-                    else:
-                        self._carry_out(remote, remote.session.received(pipe.id, data, now=now), now)
-            except OSError as error:
-                self._lost(remote, pipe, error.strerror or str(error), now)
+                if mask & READ:
+                    self._read(remote, pipe, now)
 
-    def _ready_to_end(self, pipe: Pipe, mask: int) -> None:
+    def _read(self, remote: Remote, pipe: Pipe, now: float) -> None:
+        try:
+            data = pipe.read()
+        except OSError as error:
+            self._lost(remote, pipe, error.strerror or str(error), now)
+            return
+        if data:
+            self._carry_out(remote, remote.session.received(pipe.id, data, now=now), now)
+        elif data is not None:
+            self._lost(remote, pipe, "the peer closed the connection", now)
+
+    def _ready_to_end(self, remote: Remote, pipe: Pipe, mask: int) -> None:
         try:
             if mask & WRITE:
                 pipe.flush()
-                self._interest(pipe)
+                self._interest(remote, pipe)
             if mask & READ and pipe.read() == b"":
-                self._goodbyes[pipe] = 0.0
+                self._forget(pipe)
         except OSError:
-            self._goodbyes[pipe] = 0.0
+            self._forget(pipe)
 
     def _dialed(self, remote: Remote, pipe: Pipe, now: float) -> None:
         why = sockets.outcome(pipe.sock)
+        if not why:
+            try:
+                self._arrived(pipe, sockets.ends(pipe.sock)[0])
+            except OSError as error:  # it has ended since
+                why = error.strerror or str(error)
         if why:
             self._drop(remote, pipe)
             self._failed(remote, why, now)
             return
         pipe.dialing = False
         remote.dialing = 0
-        self._selector.modify(pipe.sock, READ, self._selector.get_key(pipe.sock).data)
-        with contextlib.suppress(OSError):
-            remote.local_address, _ = sockets.ends(pipe.sock)
-            self.own_addresses.add(remote.local_address)
+        self._await(remote, pipe, READ)
         self._carry_out(remote, remote.session.connected(pipe.id, now=now), now)
 
     def _failed(self, remote: Remote, why: str, now: float) -> None:
         remote.dialing = 0
+        self._unreachable(remote, why)
+        self._carry_out(remote, remote.session.failed(why, now=now), now)
+
+    def _unreachable(self, remote: Remote, why: str) -> None:
         remote.tried = True
         if not remote.established:
             remote.reason = f"cannot connect to {remote.address} port {remote.peer.port}: {why}"
-        self._carry_out(remote, remote.session.failed(why, now=now), now)
+        self.changed.notify_all()  # nobody has to wait for it now
 
     def _lost(self, remote: Remote, pipe: Pipe, why: str, now: float) -> None:
         self._drop(remote, pipe)
         self._carry_out(remote, remote.session.closed(pipe.id, why, now=now), now)
 
     def _drop(self, remote: Remote, pipe: Pipe) -> None:
-        self._selector.unregister(pipe.sock)
         del remote.pipes[pipe.id]
         self._unsent.pop(pipe, None)
+        self._forget(pipe)
+
+    def _forget(self, pipe: Pipe) -> None:
+        self._goodbyes.pop(pipe, None)
+        if pipe.awaited:
+            self._selector.unregister(pipe.sock)
         pipe.close()
 
-    def _interest(self, pipe: Pipe, *, read: bool = True) -> None:
-        """Wait for what a connection needs."""
-        mask = (READ if read else 0) | (WRITE if pipe.waiting else 0)
-        key = self._selector.get_key(pipe.sock)
-        if mask and key.events != mask:
-            self._selector.modify(pipe.sock, mask, key.data)
+    def _interest(self, remote: Remote, pipe: Pipe) -> None:
+        """Wait for what a connection needs. A peer that talks faster than the table listens is not read."""
+        read = pipe.ending or remote.inbox_octets < INBOX
+        self._await(remote, pipe, (READ if read else 0) | (WRITE if pipe.waiting else 0))
+
+    def _await(self, remote: Remote, pipe: Pipe, mask: int) -> None:
+        if mask == pipe.awaited:
+            return
+        if not mask:
+            self._selector.unregister(pipe.sock)
+        else:
+            change = self._selector.modify if pipe.awaited else self._selector.register
+            change(pipe.sock, mask, functools.partial(self._ready, remote, pipe))
+        pipe.awaited = mask
 
     # What sessions want done
 
     def _carry_out(self, remote: Remote, wanted: Sequence[Effect], now: float) -> None:
-        for effect in wanted:
+        for effect, following in zip_longest(wanted, wanted[1:]):
             match effect:
                 case effects.Received(bodies=bodies):
                     for body in bodies:
@@ -494,6 +663,8 @@ class Speaker:
                     if (pipe := remote.pipes.get(remote.dialing)) is not None:
                         self._drop(remote, pipe)
                     remote.dialing = 0
+                    if isinstance(following, effects.Dial):
+                        self._unreachable(remote, "no answer")
                 case effects.Close(connection=number, graceful=graceful):
                     if (pipe := remote.pipes.get(number)) is not None:
                         self._close(remote, pipe, graceful=graceful, now=now)
@@ -522,7 +693,9 @@ class Speaker:
         self._unsent.pop(pipe, None)
         pipe.end()
         self._goodbyes[pipe] = now + GOODBYE
-        self._interest(pipe)
+        self._interest(remote, pipe)
+        if len(self._goodbyes) > GOODBYES:
+            self._forget(next(iter(self._goodbyes)))
 
     def _up(self, remote: Remote, now: float) -> None:
         negotiated = remote.negotiated
@@ -535,13 +708,15 @@ class Speaker:
         remote.tried = False
         remote.reason = ""
         self.table.join(remote.source, negotiated)
-        ends = {remote.local_address} if remote.local_address else set()
+        local = remote.local_address = remote.pipes[remote.connection].local
+        if remote.stale_at is not None:
+            remote.stale_at = now + STALE  # RFC 4724 s4.2: an upper bound, where End-of-RIB never comes
         remote.member = Member(
             source=remote.source,
             negotiated=negotiated,
             terms=Terms.of(
                 negotiated,
-                addresses=tuple(sorted(ends, key=str)),
+                addresses=(local,) if local else (),
                 policy=self._policy(remote.neighbour.export_policy, external=negotiated.external),
                 client=remote.neighbour.client,
                 next_hop_self=remote.neighbour.next_hop_self,
@@ -564,46 +739,59 @@ class Speaker:
         log.warning("BGP: session with %s ended: %s", remote.address, down.reason)
         if remote.member is not None:
             self.exports.leave(remote.member)
-            del self._members[remote.member]
-        remote.end(down.reason, now=time.time())
+            self._members.pop(remote.member, None)
         self.table.leave(remote.source, down.keep)
+        remote.end(down.reason, now=time.time())
         remote.stale_at = now + down.seconds if down.keep else None
         if not self.established:
             self.up_since = None
+            self.outages += 1
         self._more = True
         self.changed.notify_all()
 
     # Timers
 
     def _reckon(self, remote: Remote) -> None:
-        """See to it that the loop wakes when the peer's first timer expires."""
+        """See to it that the loop wakes when the peer's first timer expires, and forget a caller that left."""
         deadline = remote.deadline
-        if deadline is not None and (remote.due is None or deadline < remote.due):
+        if deadline is None and remote.forgettable and self.remotes.get(remote.address) is remote:
+            del self.remotes[remote.address]
+            remote.due = None
+        elif deadline is not None and (remote.due is None or deadline < remote.due):
             remote.due = deadline
             heapq.heappush(self._timers, (deadline, next(self._numbers), remote))
+            if len(self._timers) > 1000 + 4 * len(self.remotes):  # most of them are of callers long gone
+                self._timers = [timer for timer in self._timers if timer[0] == timer[2].due]
+                heapq.heapify(self._timers)
 
     def _expire(self, now: float) -> None:
+        due = []
         while self._timers and self._timers[0][0] <= now:
-            due, _, remote = heapq.heappop(self._timers)
-            if due != remote.due:
-                continue  # an earlier one took its place
-            remote.due = None
-            for pipe in list(remote.pipes.values()):
-                if not pipe.dialing and pipe.unread():
-                    self._carry_out(remote, remote.session.busy(pipe.id, now=now), now)
-            if remote.stale_at is not None and remote.stale_at <= now:
-                remote.stale_at = None
-                for family in FAMILIES:
-                    self.table.end_of_rib(remote.source, family)
-                self._more = True
-            self._carry_out(remote, remote.session.expire(now=now), now)
-            if remote.forgettable and self.remotes.get(remote.address) is remote:
-                del self.remotes[remote.address]
-        for pipe, until in list(self._goodbyes.items()):
-            if until <= now:
-                del self._goodbyes[pipe]
-                self._selector.unregister(pipe.sock)
-                pipe.close()
+            at, _, remote = heapq.heappop(self._timers)
+            if at == remote.due:  # or else an earlier one took its place
+                remote.due = None
+                due.append(remote)
+        for remote in due:
+            with self._sparing(remote):
+                self._expire_one(remote, now)
+        for pipe in [pipe for pipe, until in self._goodbyes.items() if until <= now]:
+            self._forget(pipe)
+        if self._deaf_until is not None and self._deaf_until <= now:
+            self._hear_callers()
+
+    def _expire_one(self, remote: Remote, now: float) -> None:
+        if remote.rests_until is not None and remote.rests_until <= now:
+            remote.rests_until = None
+            self._carry_out(remote, remote.session.start(now=now), now)
+        for pipe in list(remote.pipes.values()):
+            if not pipe.dialing and pipe.unread():
+                self._carry_out(remote, remote.session.busy(pipe.id, now=now), now)
+        if remote.stale_at is not None and remote.stale_at <= now:
+            remote.stale_at = None
+            for family in FAMILIES:
+                self.table.end_of_rib(remote.source, family)
+            self._more = True
+        self._carry_out(remote, remote.session.expire(now=now), now)
 
     # Table work
 
@@ -617,14 +805,15 @@ class Speaker:
         while self._busy and time.monotonic() < until:
             learnt = True
             remote = self._busy.popleft()
-            for _ in range(32):
-                if not remote.inbox:
-                    break
-                self._apply(remote)
-            else:
-                self._busy.append(remote)
-            if (pipe := remote.pipes.get(remote.connection)) is not None:
-                self._interest(pipe, read=remote.inbox_octets < INBOX)
+            with self._sparing(remote):
+                for _ in range(32):
+                    if not remote.inbox:
+                        break
+                    self._apply(remote)
+                else:
+                    self._busy.append(remote)
+                if (pipe := remote.pipes.get(remote.connection)) is not None:
+                    self._interest(remote, pipe)
         return learnt
 
     def _apply(self, remote: Remote) -> None:
@@ -654,8 +843,8 @@ class Speaker:
             if remote.has_told_all:
                 remote.stale_at = None
         for fault in reading.faults:
-            log.warning("BGP: %s: %s", remote.address, fault)
-            remote.note_fault(fault)
+            if remote.note_fault(fault):
+                log.warning("BGP: %s: %s", remote.address, fault)
 
     def _reject(self, remote: Remote, violation: Violation) -> None:
         now = time.monotonic()
@@ -686,23 +875,32 @@ class Speaker:
         now = time.monotonic()
         for member, some in messages.items():
             remote = self._members[member]
-            self._carry_out(remote, remote.session.send(b"".join(some), now=now), now)
+            with self._sparing(remote):
+                self._carry_out(remote, remote.session.send(b"".join(some), now=now), now)
         return more
 
     def _send(self) -> None:
         now = time.monotonic()
-        for pipe, remote in list(self._unsent.items()):
-            if pipe.dialing or pipe.id not in remote.pipes:
-                continue
-            try:
-                took = pipe.flush()
-            except OSError as error:
-                self._lost(remote, pipe, error.strerror or str(error), now)
-                continue
-            if took:
-                self._carry_out(remote, remote.session.wrote(pipe.id, pending=bool(pipe.waiting), now=now), now)
-            self._interest(pipe, read=remote.inbox_octets < INBOX)
-        self._unsent.clear()
+        unsent, self._unsent = self._unsent, {}
+        for pipe, remote in unsent.items():
+            if remote.pipes.get(pipe.id) is pipe:
+                with self._sparing(remote):
+                    self._flush(remote, pipe, now)
+
+    def _flush(self, remote: Remote, pipe: Pipe, now: float) -> None:
+        try:
+            took = pipe.flush()
+        except OSError as error:
+            self._lost(remote, pipe, error.strerror or str(error), now)
+            return
+        self._interest(remote, pipe)
+        if took:
+            self._carry_out(remote, remote.session.wrote(pipe.id, pending=bool(pipe.waiting), now=now), now)
+
+
+def _identifier(seed: bytes) -> IPv4Address:
+    # RFC 6286 s2.1: any four octets will do, but zero
+    return IPv4Address(int.from_bytes(blake2s(seed, digest_size=4).digest()) or 1)
 
 
 def _advice(error: OSError) -> str:
@@ -713,5 +911,9 @@ def _advice(error: OSError) -> str:
             return "not permitted: ports below 1024 take CAP_NET_BIND_SERVICE; or set listen"
         case errno.EADDRNOTAVAIL:
             return "the address is not one of this host's; set listen"
+        case errno.EAFNOSUPPORT:
+            return 'this host has no IPv6; set listen = ["0.0.0.0:179"]'
+        case errno.ENOPROTOOPT:
+            return "this kernel signs no segments (TCP_MD5SIG), and a peer has a password"
         case _:
             return error.strerror or str(error)

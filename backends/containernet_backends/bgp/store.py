@@ -17,7 +17,9 @@ was withdrawn before is gone at once.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from containernet.contracts import Options
@@ -61,23 +63,20 @@ class BgpStore:
         """Tell all peers that the policies let know."""
         if route.equal_cost:
             raise ConfigError(f"{route.prefix} with {len(route.paths)} next hops: a node announces one")
-        self._start()
-        with self.speaker.lock:
+        with self._running():
             self._own[route.prefix] = route
             self.speaker.originate(_family(route.prefix), nlri.encode(route.prefix), self._attributes(route))
 
     def withdraw(self, route: Route) -> None:
         """Take back what was announced through this store."""
-        self._start()
-        with self.speaker.lock:
+        with self._running():
             if self._own.pop(route.prefix, None) is not None:
                 self.speaker.originate(_family(route.prefix), nlri.encode(route.prefix), None)
 
     def subscribe(self) -> BgpSubscription:
         """Begin to listen to what the table would use."""
-        self._start()
-        subscription = BgpSubscription(self)
-        with self.speaker.lock:
+        with self._running():
+            subscription = BgpSubscription(self)
             self._subscriptions.append(subscription)
         return subscription
 
@@ -130,10 +129,14 @@ class BgpStore:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
 
-    def _start(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("this BGP speaker was closed")
-        self.speaker.start()
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Hold the lock of a speaker that runs."""
+        with self.speaker.lock:
+            if self._closed or self.speaker.closed:
+                raise StoreUnavailable("this BGP speaker was closed")
+            self.speaker.start()
+            yield
 
     def _attributes(self, route: Route) -> Attributes:
         return Attributes(
@@ -153,8 +156,11 @@ class BgpSubscription:
     def __init__(self, store: BgpStore) -> None:
         self._store = store
         self._speaker = store.speaker
+        self._table = store.speaker.table
+        self._outages = store.speaker.outages
         self._watches: tuple[Watch, ...] = ()
         self._told: dict[Prefix, Route] | None = None
+        self._unseen: deque[tuple[Watch, int]] = deque()  # what the table held when the Snapshot was begun
         self._events: Iterator[Event] = iter(())
         self._begun = time.monotonic()
         self._closed = False
@@ -162,24 +168,36 @@ class BgpSubscription:
     def next_event(self, timeout: float) -> Event | None:
         """Wait for what changes."""
         deadline = time.monotonic() + timeout
-        with self._speaker.changed:
-            while not self._closed:
+        while True:
+            with self._speaker.changed:  # let go after each batch: the speaker has to keep its sessions
                 now = time.monotonic()
-                event = self._snapshot(now) if self._told is None else self._change()
-                if event is not None or now >= deadline:
+                event = self._next(now)
+                if event is not None or self._closed or now >= deadline:
                     return event
-                self._speaker.changed.wait(min(deadline, self._next_look(now)) - now)
+                if not self._unseen:
+                    self._speaker.changed.wait(min(deadline, self._next_look(now)) - now)
+
+    def _next(self, now: float) -> Event | None:
+        if self._closed:
             return None
+        try:
+            return self._change() if self._told is not None and not self._unseen else self._snapshot(now)
+        except StoreUnavailable:
+            self._unwatch()
+            raise
 
     def close(self) -> None:
         """End it; whoever waits is woken."""
         with self._speaker.changed:
             self._closed = True
-            for watch in self._watches:
-                self._speaker.table.unwatch(watch)
-            self._watches = ()
+            self._unwatch()
             self._store.forget(self)
             self._speaker.changed.notify_all()
+
+    def _unwatch(self) -> None:
+        for watch in self._watches:
+            self._table.unwatch(watch)
+        self._watches = ()
 
     def _next_look(self, now: float) -> float:
         """Return when time alone may change something."""
@@ -189,49 +207,55 @@ class BgpSubscription:
         return max(heard if heard is not None else self._begun + self._store.options.start_wait, now + 0.001)
 
     def _snapshot(self, now: float) -> Event | None:
-        heard = self._speaker.heard_all_at()
-        if heard is None and now >= self._begun + self._store.options.start_wait:
-            raise StoreUnavailable(self._store.away())
-        if heard is None or heard > now:
-            return None
-        table = self._speaker.table
-        self._watches = tuple(table.watch(family) for family in FAMILIES)
-        self._told = {}
-        for watch in self._watches:
-            nlris, _ = watch.take(len(watch.pending))
-            for _prefix, route in self._looked_at(watch.family, nlris):
-                if route is not None:
-                    self._told[route.prefix] = route
-        return Snapshot(routes=self._told.values())
+        if self._told is None:
+            heard = self._speaker.heard_all_at()
+            if heard is None and now >= self._begun + self._store.options.start_wait:
+                raise StoreUnavailable(self._store.away())
+            if heard is None or heard > now:
+                return None
+            self._outages, self._table = self._speaker.outages, self._speaker.table
+            self._watches = tuple(self._table.watch(family) for family in FAMILIES)
+            self._unseen += ((watch, len(watch.pending)) for watch in self._watches)
+            self._told = {}
+        self._check()
+        watch, left = self._unseen.popleft()
+        self._look(watch, min(left, BATCH))
+        if left > BATCH:
+            self._unseen.appendleft((watch, left - BATCH))
+        return None if self._unseen else Snapshot(routes=self._told.values())
+
+    def _check(self) -> None:
+        """Raise StoreUnavailable where what would be withdrawn now is only what we cannot hear of."""
+        if self._outages != self._speaker.outages or self._speaker.closed:
+            raise StoreUnavailable(self._store.away() or "every BGP session was lost; one is back")
 
     def _change(self) -> Event | None:
-        if away := self._store.away():
-            raise StoreUnavailable(away)  # what would be withdrawn now is only what we cannot hear of
+        self._check()
         event = next(self._events, None)
         while event is None and any(watch.pending for watch in self._watches):
-            self._events = iter(self._changes())
+            self._events = iter([event for watch in self._watches for event in self._look(watch, BATCH)])
             event = next(self._events, None)
         return event
 
-    def _changes(self) -> list[Event]:
+    def _look(self, watch: Watch, most: int) -> list[Event]:
+        """Look at up to `most` prefixes, those that changed first, and return what is new of them."""
         assert self._told is not None
         events: list[Event] = []
-        for watch in self._watches:
-            nlris, _ = watch.take(BATCH)
-            for prefix, route in self._looked_at(watch.family, nlris):
-                if route == self._told.get(prefix):
-                    continue
-                if route is None:
-                    del self._told[prefix]
-                    events.append(Withdrawn(prefix=prefix))
-                else:
-                    self._told[prefix] = route
-                    events.append(Announced(route=route))
+        nlris, _ = watch.take(most)
+        for prefix, route in self._looked_at(watch.family, nlris):
+            if route == self._told.get(prefix):
+                continue
+            if route is None:
+                del self._told[prefix]
+                events.append(Withdrawn(prefix=prefix))
+            else:
+                self._told[prefix] = route
+                events.append(Announced(route=route))
         return events
 
     def _looked_at(self, family: Family, nlris: Sequence[bytes]) -> Iterator[tuple[Prefix, Route | None]]:
         """Yield prefixes that are told of, each with its route now."""
-        routes = self._speaker.table.routes[family]
+        routes = self._table.routes[family]
         for raw in nlris:
             if self._store.tells(family, raw):
                 prefix = nlri.decode(family, raw)
