@@ -44,7 +44,7 @@ from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .planning import Operation
 from .pumps import KernelPump, RoutePump
 from .reconciler import Reconciler
-from .rendering import own_routes, peer_items, with_subnets
+from .rendering import host_items, own_routes, peer_items, with_subnets
 from .rib import Change, Rib
 from .status import Status
 
@@ -359,7 +359,7 @@ class Agent:
         if self._node.subnets:
             log.error("subnets change from %s to %s", _words(self._node.subnets), _words(subnets))
         node = attrs.evolve(self._node, subnets=subnets)
-        items = (*self._local.host(node), *self._remote.host(node))
+        items = host_items(node, local=self._local, remote=self._remote)
         self._node = node
         self._asked_to_announce = self._announced = False
         self._reconciler.want(("host",), items)

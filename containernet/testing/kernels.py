@@ -72,6 +72,11 @@ OUTER = [
 OVER_IP6TNL = [KernelRoute(destination=FAR[1], link="tun6", encap=encap) for encap in OUTER]
 
 
+def _end(plain: KernelRoute) -> KernelRoute:
+    """Return a blackhole in the place of a route."""
+    return KernelRoute(destination=plain.destination, metric=plain.metric, blackhole=True)
+
+
 def _several(plain: KernelRoute) -> list[KernelRoute]:
     """Return routes with one, two and three next hops, of which the first is always the same, and one again."""
     paths = [attrs.evolve(plain, gateway=plain.destination[last]) for last in (0, 9, 7)]
@@ -117,6 +122,7 @@ KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
             for route in (plain, attrs.evolve(plain, metric=7), attrs.evolve(plain, table=100))
         ),
         *(pair for plain in (FOUR, SIX) for pair in pairwise(_several(plain))),
+        *pairwise([each for plain in (FOUR, SIX) for each in (plain, _end(plain), plain)]),
         *pairwise([FOUR, VIA_SIX, multipath([VIA_SIX, *VIA_FOUR]), FOUR]),
     ),
 }

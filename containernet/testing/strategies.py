@@ -206,7 +206,12 @@ def routes_over(link: str) -> list[Item]:
     ]
     ways = [[route for route in routes if route.gateway and route.key == key] for key in by_key(routes)]
     several = [items.multipath(route for route in each if route.onlink) for each in ways]
-    return [*routes, *several]
+    ends = [
+        KernelRoute(destination=prefix, blackhole=True, metric=metric)
+        for prefix in PREFIXES
+        for metric in (0, 7)
+    ]
+    return [*routes, *several, *ends]
 
 
 def items_on(link: str) -> st.SearchStrategy[Item]:
