@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .contracts import (
         ConfiguresNetwork as ConfiguresNetwork,
+        Confines as Confines,
         Dataplane as Dataplane,
         EndpointItems as EndpointItems,
         EntersNamespaces as EntersNamespaces,
@@ -181,6 +182,7 @@ _HOMES = {
         "Withdrawn",
     ),
     "contracts": (
+        "Confines",
         "ConfiguresNetwork",
         "Dataplane",
         "EndpointItems",

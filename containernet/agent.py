@@ -39,7 +39,7 @@ from .errors import (
 from .events import Announced, Event, Snapshot, Withdrawn
 from .inbox import Inbox
 from .items import Item
-from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told
+from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told, confine
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .planning import Operation
 from .pumps import KernelPump, RoutePump
@@ -94,6 +94,9 @@ class Agent:
         store: the route store's name, for the status.
         settings: what to store for all hosts, if the lease store can hold it and holds nothing.
         subnets_taken: called with the node whenever it has taken other subnets, on the agent's thread.
+
+    Raises:
+        ConfigError: a store's own options contradict the network.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Agent:
         settings: Settings | None = None,
         subnets_taken: Callable[[Node], None] = lambda _: None,
     ) -> None:
+        confine(network, leases, routes)
         self._node = with_subnets(node, (), network=network, remote=remote)
         self._network = network
         self._leases = leases

@@ -177,6 +177,22 @@ class Reserves(Protocol):
         ...
 
 
+@runtime_checkable
+class Confines(Protocol):
+    """A store, of leases or of routes, that can be told the pools of the network."""
+
+    def confine(self, network: NetworkConfig) -> None:
+        """From now on keep to the pools: neither hold for this node nor tell it prefixes outside of them.
+
+        Called before the first claim, announcement or subscription, and perhaps again. Does not block. A route
+        that is told nevertheless is refused by the core.
+
+        Raises:
+            ConfigError: the store's own options contradict the pools.
+        """
+        ...
+
+
 class Subscription(Protocol):
     """One reader's view of a route store."""
 
