@@ -28,13 +28,14 @@ import attrs
 
 from . import remembered, underlay
 from .addresses import AddressBook
-from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
+from .contracts import Dataplane, Drains, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
 from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
     KernelError,
     PermissionRefused,
     StoreError,
+    StoreUnavailable,
 )
 from .events import Announced, Event, Snapshot, Withdrawn
 from .inbox import Inbox
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
 PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
 LINGER = 60.0  # seconds in which a store that has forgotten everything hears it again; keepers wait up to 30
+DRAIN = 10.0  # seconds that a node which leaves gives its peers to go round it
 SAVE_DELAY = 1.0  # seconds in which changes of the view are gathered into one write to disk
 
 
@@ -115,6 +117,7 @@ class Agent:
         store: str = "",
         audit: float = AUDIT,
         linger: float = LINGER,
+        drain: float = DRAIN,
         settings: Settings | None = None,
         subnets_taken: Callable[[Node], None] = lambda _: None,
     ) -> None:
@@ -129,6 +132,7 @@ class Agent:
         self._state = state
         self._audit = audit
         self._linger = linger
+        self._drain_time = drain
         self._store = store
         self._subnets_taken = subnets_taken
         self._inbox: Inbox[_Message] = Inbox()
@@ -222,7 +226,8 @@ class Agent:
 
         Args:
             when_ready: called once, when the node is ready for the first time.
-            leave: on the way out give the subnet back, and take everything of ours out of the kernel.
+            leave: on the way out let the peers go round this node, if the route store can tell them (see
+                `Drains`), give the subnet back, and take everything of ours out of the kernel.
 
         Raises:
             ConfigError: the node cannot take part in this network.
@@ -536,6 +541,8 @@ class Agent:
     # The end.
 
     def _end(self, *, leave: bool) -> None:
+        if leave:
+            self._drain()
         self._route_pump.stop()
         troubles = _tried(lambda: self._keeper.stop(leave=leave, timeout=10.0))
         if leave:
@@ -549,6 +556,24 @@ class Agent:
         self._inbox.close()
         if troubles:
             raise troubles[0]
+
+    def _drain(self) -> None:
+        """Let the peers go round this node while everything still stands; for so long and no longer."""
+        routes = self._routes
+        if not isinstance(routes, Drains):
+            return
+        troubles: list[Exception] = []
+        thread = threading.Thread(
+            target=lambda: troubles.extend(_tried(lambda: routes.drain(self._drain_time))),
+            name="containernet-drain",
+            daemon=True,
+        )
+        thread.start()
+        thread.join(self._drain_time + 1)
+        if thread.is_alive():
+            troubles.append(StoreUnavailable(f"the route store has not answered for {self._drain_time:g} s"))
+        for trouble in troubles:  # nothing was to be given back, so it is no reason to fail
+            log.warning("leaving, though peers may still send here: %s", trouble)
 
     def _clean_kernel(self) -> None:
         for owner in self._reconciler.desired.owners():
