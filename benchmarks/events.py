@@ -23,7 +23,7 @@ from containernet import derive, loading
 from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.reconciler import Reconciler
-from containernet.rendering import peer_items, with_subnets
+from containernet.rendering import host_items, peer_items, with_subnets
 from containernet.rib import Rib
 from containernet.tables import Device
 from containernet.testing import SimulatedKernel
@@ -45,7 +45,7 @@ class Host:
         self.kernel.put_foreign(Device(name="eth0", mac=derive.mac("eth0")), OWN)
         self.rib = Rib(network, self.node, store="memory")
         self.reconciler = Reconciler(self.kernel)
-        self.reconciler.want(("host",), (*local.host(self.node), *self.remote.host(self.node)))
+        self.reconciler.want(("host",), host_items(self.node, local=local, remote=self.remote))
         self.reconciler.apply()
 
     def want(self, event: Event) -> None:

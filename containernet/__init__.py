@@ -28,8 +28,11 @@ if TYPE_CHECKING:
         describe_node as describe_node,
     )
     from .contracts import (
+        Answers as Answers,
         ConfiguresNetwork as ConfiguresNetwork,
+        Confines as Confines,
         Dataplane as Dataplane,
+        Drains as Drains,
         EndpointItems as EndpointItems,
         EntersNamespaces as EntersNamespaces,
         Failure as Failure,
@@ -181,8 +184,11 @@ _HOMES = {
         "Withdrawn",
     ),
     "contracts": (
+        "Answers",
+        "Confines",
         "ConfiguresNetwork",
         "Dataplane",
+        "Drains",
         "EndpointItems",
         "EntersNamespaces",
         "Failure",

@@ -28,23 +28,24 @@ import attrs
 
 from . import remembered, underlay
 from .addresses import AddressBook
-from .contracts import Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
+from .contracts import Dataplane, Drains, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
 from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
     KernelError,
     PermissionRefused,
     StoreError,
+    StoreUnavailable,
 )
 from .events import Announced, Event, Snapshot, Withdrawn
 from .inbox import Inbox
 from .items import Item
-from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told
+from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told, confine
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .planning import Operation
 from .pumps import KernelPump, RoutePump
 from .reconciler import Reconciler
-from .rendering import own_routes, peer_items, with_subnets
+from .rendering import host_items, own_routes, peer_items, with_subnets
 from .rib import Change, Rib
 from .status import Status
 
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
 PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
 LINGER = 60.0  # seconds in which a store that has forgotten everything hears it again; keepers wait up to 30
+DRAIN = 10.0  # seconds that a node which leaves gives its peers to go round it
 SAVE_DELAY = 1.0  # seconds in which changes of the view are gathered into one write to disk
 
 
@@ -94,6 +96,9 @@ class Agent:
         store: the route store's name, for the status.
         settings: what to store for all hosts, if the lease store can hold it and holds nothing.
         subnets_taken: called with the node whenever it has taken other subnets, on the agent's thread.
+
+    Raises:
+        ConfigError: a store's own options contradict the network.
     """
 
     def __init__(
@@ -112,9 +117,11 @@ class Agent:
         store: str = "",
         audit: float = AUDIT,
         linger: float = LINGER,
+        drain: float = DRAIN,
         settings: Settings | None = None,
         subnets_taken: Callable[[Node], None] = lambda _: None,
     ) -> None:
+        confine(network, leases, routes)
         self._node = with_subnets(node, (), network=network, remote=remote)
         self._network = network
         self._leases = leases
@@ -125,6 +132,7 @@ class Agent:
         self._state = state
         self._audit = audit
         self._linger = linger
+        self._drain_time = drain
         self._store = store
         self._subnets_taken = subnets_taken
         self._inbox: Inbox[_Message] = Inbox()
@@ -218,7 +226,8 @@ class Agent:
 
         Args:
             when_ready: called once, when the node is ready for the first time.
-            leave: on the way out give the subnet back, and take everything of ours out of the kernel.
+            leave: on the way out let the peers go round this node, if the route store can tell them (see
+                `Drains`), give the subnet back, and take everything of ours out of the kernel.
 
         Raises:
             ConfigError: the node cannot take part in this network.
@@ -359,7 +368,7 @@ class Agent:
         if self._node.subnets:
             log.error("subnets change from %s to %s", _words(self._node.subnets), _words(subnets))
         node = attrs.evolve(self._node, subnets=subnets)
-        items = (*self._local.host(node), *self._remote.host(node))
+        items = host_items(node, local=self._local, remote=self._remote)
         self._node = node
         self._asked_to_announce = self._announced = False
         self._reconciler.want(("host",), items)
@@ -532,6 +541,8 @@ class Agent:
     # The end.
 
     def _end(self, *, leave: bool) -> None:
+        if leave:
+            self._drain()
         self._route_pump.stop()
         troubles = _tried(lambda: self._keeper.stop(leave=leave, timeout=10.0))
         if leave:
@@ -545,6 +556,24 @@ class Agent:
         self._inbox.close()
         if troubles:
             raise troubles[0]
+
+    def _drain(self) -> None:
+        """Let the peers go round this node while everything still stands; for so long and no longer."""
+        routes = self._routes
+        if not isinstance(routes, Drains):
+            return
+        troubles: list[Exception] = []
+        thread = threading.Thread(
+            target=lambda: troubles.extend(_tried(lambda: routes.drain(self._drain_time))),
+            name="containernet-drain",
+            daemon=True,
+        )
+        thread.start()
+        thread.join(self._drain_time + 1)
+        if thread.is_alive():
+            troubles.append(StoreUnavailable(f"the route store has not answered for {self._drain_time:g} s"))
+        for trouble in troubles:  # nothing was to be given back, so it is no reason to fail
+            log.warning("leaving, though peers may still send here: %s", trouble)
 
     def _clean_kernel(self) -> None:
         for owner in self._reconciler.desired.owners():

@@ -177,6 +177,59 @@ class Reserves(Protocol):
         ...
 
 
+@runtime_checkable
+class Confines(Protocol):
+    """A store, of leases or of routes, that can be told the pools of the network."""
+
+    def confine(self, network: NetworkConfig) -> None:
+        """From now on keep to the pools: neither hold for this node nor tell it prefixes outside of them.
+
+        Called before the first claim, announcement or subscription, and perhaps again. Does not block. A route
+        that is told nevertheless is refused by the core.
+
+        Raises:
+            ConfigError: the store's own options contradict the pools.
+        """
+        ...
+
+
+@runtime_checkable
+class Drains(Protocol):
+    """A route store that can ask its peers to go round a node before its routes leave."""
+
+    def drain(self, timeout: float) -> None:
+        """Tell the peers that this node is about to leave, as RFC 8326 does, and wait until they go round it.
+
+        Blocks for `timeout` seconds at most; nobody waits longer. What is announced stays announced. May be
+        called twice.
+        """
+        ...
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A store that answers questions which only it understands, such as about its sessions with peers."""
+
+    def questions(self) -> Mapping[str, str]:
+        """Return the words that can be asked, each with its help: {"show": "PREFIX: every path to it"}."""
+        ...
+
+    def answer(self, question: str, arguments: Sequence[str]) -> Mapping[str, object]:
+        """Return the answer as JSON values, from any thread and soon.
+
+        People are shown a value that is a list of objects as a table, whose columns are those of the first
+        one, and any other as a line.
+
+        Args:
+            question: one of `questions`.
+            arguments: the words that follow it, as the operator typed them.
+
+        Raises:
+            ConfigError: the arguments are not what the question needs, with what was expected.
+        """
+        ...
+
+
 class Subscription(Protocol):
     """One reader's view of a route store."""
 

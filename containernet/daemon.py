@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import config as configuration, remembered, subnet_file
+from . import config as configuration, questions, remembered, subnet_file
 from .addresses import AddressBook
 from .agent import Agent
 from .assembly import Parts, assembled
@@ -86,7 +86,7 @@ def run(config: Config, *, leave: bool = False) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
-        server = ControlServer(config.socket, _commands(agent))
+        server = ControlServer(config.socket, _commands(agent, config, parts))
         stack.callback(server.close)
         log.info("started: node %s on %s", *_who(agent))
         agent.run(leave=leave, when_ready=lambda: notify("READY=1"))
@@ -105,8 +105,10 @@ def notify(state: str) -> None:
         connection.sendto(state.encode(), address)
 
 
-def _commands(agent: Agent) -> Mapping[str, Any]:
+def _commands(agent: Agent, config: Config, parts: Parts) -> Mapping[str, Any]:
+    stores = {config.leases.name: parts.leases, config.routes.name: parts.routes}
     return {
+        "ask": lambda request: questions.answer(stores, request),
         "status": lambda _request: agent.status().to_json(),
         "attach": lambda request: endpoint_to_json(
             agent.attach(

@@ -251,8 +251,14 @@ def _wrong(way: Trace, said: Hearsay) -> Fault | None:
     death = way.death
     if death is None:
         return None
-    unrouted = death.where in said.hosts and death.kind == "unreachable" and not death.entries
-    if unrouted and (fault := said.routeless(death.where, way.destination)) is not None:
+    nothing = death.kind == "unreachable" and not death.entries
+    last = death.entries[-1] if death.entries else None
+    unrouted = nothing or (isinstance(last, KernelRoute) and last.blackhole)
+    if (
+        unrouted
+        and death.where in said.hosts
+        and (fault := said.routeless(death.where, way.destination)) is not None
+    ):
         return fault
     advice = death.advice
     if death.where not in said.hosts and not death.entries and said.in_pool(way.destination):

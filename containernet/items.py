@@ -305,11 +305,11 @@ NextHop = Address | IpEncap
 
 @attrs.frozen(kw_only=True)
 class KernelRoute:
-    """A unicast route of the FIB (ip-route(8)), marked with our own protocol number.
+    """A route of the FIB (ip-route(8)), unicast or blackhole, marked with our own protocol number.
 
     Args:
         destination: a prefix; 0.0.0.0/0 and ::/0 are the default route.
-        link: the outgoing interface.
+        link: the outgoing interface; empty for a blackhole.
         gateway: the next hop; None: the destination itself is on link.
         onlink: take the gateway as on link even though no address says so.
         encap: the outer header, for a link in external mode; None: the link knows by itself.
@@ -317,17 +317,19 @@ class KernelRoute:
         metric: the kernel's priority; 0 means its default (0 for IPv4, 1024 for IPv6).
         equal_cost: further next hops over the same link, among which the kernel divides the flows: gateways,
             or outer headers where the route has one. Made by `multipath`, so that equal sets are equal routes.
+        blackhole: what is sent there is dropped, without a word to a sender on another host.
     """
 
     rank: ClassVar[Rank] = Rank.ROUTE
     destination: Prefix
-    link: str
+    link: str = ""
     gateway: Address | None = None
     onlink: bool = False
     encap: IpEncap | None = None
     table: int = 254
     metric: int = 0
     equal_cost: tuple[NextHop, ...] = ()
+    blackhole: bool = False
     key: Key = attrs.field(init=False, eq=False, repr=False)
 
     @key.default
@@ -359,7 +361,9 @@ class KernelRoute:
         onlink = ["onlink"] if self.onlink else []
         where = [f"table {self.table}"] if self.table != 254 else []
         where += [f"metric {self.metric}"] if self.metric else []
-        if self.equal_cost:
+        if self.blackhole:
+            words = [f"route blackhole {self.destination}", *where]
+        elif self.equal_cost:
             words += where
             for hop in (self.next_hop, *self.equal_cost):
                 words += ["nexthop", *self._towards(hop), f"dev {self.link}", *onlink]

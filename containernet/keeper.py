@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from .allocation import claim_subnet
-from .contracts import ConfiguresNetwork, KeepsSettings, LeaseStore, Recognises, RouteStore, Settings
+from .contracts import ConfiguresNetwork, Confines, KeepsSettings, LeaseStore, Recognises, RouteStore, Settings
 from .errors import ConfigError, ContainernetError, LeaseLost, StoreError, StoreUnavailable
 from .model import Address, Lease, NetworkConfig, Prefix, Route
 
@@ -105,6 +105,17 @@ def agreed(stored: NetworkConfig | None, network: NetworkConfig | None) -> Netwo
     result = stored or network
     assert result is not None
     return result
+
+
+def confine(network: NetworkConfig, *stores: object) -> None:
+    """Tell the pools to those of the stores that can be told.
+
+    Raises:
+        ConfigError: a store's own options contradict them.
+    """
+    for store in stores:
+        if isinstance(store, Confines):
+            store.confine(network)
 
 
 def describe(network: NetworkConfig) -> str:

@@ -280,7 +280,7 @@ class Route:
     Args:
         prefix: the node's subnet.
         node: the announcing node's name; where the store carries none, empty or the store's own name for it.
-        next_hop: the node's underlay address.
+        next_hop: the node's underlay address; of IPv6, it may stand for a prefix of IPv4 too (RFC 8950).
         tunnel: how the node wants its packets.
         equal_cost: further routes to the same prefix that are as good (multipath, RFC 2992); mostly none. A
             node announces none: several are what a store makes of several announcements.

@@ -15,10 +15,10 @@ from .addresses import recorded
 from .allocation import choose_subnets
 from .assembly import assembled
 from .config import Config
-from .contracts import Kernel, LeaseStore, ReadsSysctls
+from .contracts import Kernel, LeaseStore, ReadsSysctls, Recognises
 from .endpoints import belongs
 from .items import Item, Key, Sysctl, by_key
-from .keeper import agreed
+from .keeper import agreed, confine
 from .listen import snapshot
 from .model import NetworkConfig, Prefix
 from .planning import Operation, plan
@@ -46,6 +46,9 @@ def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
     with assembled(config, kernel=kernel) as parts:
         network = agreed(parts.network(), config.network)
         node = parts.node(network, config.node)
+        confine(network, parts.leases, parts.routes)
+        if isinstance(parts.leases, Recognises):
+            parts.leases.recognise(node.name, [own.ip for own in node.addresses])
         subnets, notes = _subnets(parts.leases, network, node.name)
         node = with_subnets(node, subnets, network=network, remote=parts.remote)
         rib = Rib(network, node, store=config.routes.name)

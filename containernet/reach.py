@@ -54,3 +54,17 @@ def check_tunnel_type(route: Route, expected: str) -> None:
             f"{expected} cannot reach {route.prefix}: {route.node or route.next_hop} announced it for "
             f"{route.tunnel.type}; set the same remote dataplane on both hosts"
         )
+
+
+def check_next_hop_family(route: Route, dataplane: str) -> None:
+    """Check that the next hop is of the prefix's own family, for a tunnel whose outer header is of that family.
+
+    Raises:
+        RouteRefused: it is an IPv6 next hop of an IPv4 prefix (RFC 8950).
+    """
+    if route.next_hop.version != route.prefix.version:
+        raise RouteRefused(
+            f"{dataplane} cannot reach {route.prefix}: next hop {route.next_hop} ({route.node or 'unnamed'}) "
+            f"is of IPv{route.next_hop.version}, and a tunnel of IPv{route.prefix.version} goes to its own "
+            "family; use host-gw, or announce a next hop of the prefix's family"
+        )

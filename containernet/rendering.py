@@ -16,6 +16,8 @@ from .errors import RouteRefused
 from .items import Item, KernelRoute, Key, multipath
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route
 
+LAST_METRIC = 2**32 - 1  # behind every other route, and behind the connected one (0; of IPv6, 256)
+
 
 @attrs.frozen(kw_only=True)
 class Rendering:
@@ -36,6 +38,19 @@ def with_subnets(node: Node, subnets: tuple[Prefix, ...], *, network: NetworkCon
     return attrs.evolve(node, subnets=subnets, overhead=overhead)
 
 
+def host_items(node: Node, *, local: LocalDelivery, remote: Dataplane) -> tuple[Item, ...]:
+    """Return what the host itself needs: both dataplanes' items, and for each subnet an end behind everything.
+
+    While the bridge is missing or has no address, nothing on the host is for the subnet but the default route:
+    a router that sends here what is for it would get it back, and so on until the TTL ends it.
+
+    Raises:
+        ConfigError: the node cannot take part; see `Dataplane.host`.
+    """
+    ends = (KernelRoute(destination=subnet, blackhole=True, metric=LAST_METRIC) for subnet in node.subnets)
+    return (*local.host(node), *remote.host(node), *ends)
+
+
 def check_node(node: Node, *, network: NetworkConfig, local: LocalDelivery, remote: Dataplane) -> None:
     """Refuse a node that could not take part, before anything is claimed: tried with the pools' first subnets.
 
@@ -44,8 +59,7 @@ def check_node(node: Node, *, network: NetworkConfig, local: LocalDelivery, remo
     """
     first = tuple(pool.first for pool in network.pools)
     trial = with_subnets(node, first, network=network, remote=remote)
-    for _ in (*local.host(trial), *remote.host(trial)):
-        pass
+    host_items(trial, local=local, remote=remote)
 
 
 def own_routes(node: Node, remote: Dataplane) -> tuple[Route, ...]:
@@ -136,7 +150,7 @@ def render(
     """
     desired = Desired()
     refused: dict[Prefix, str] = {}
-    desired.put(("host",), (*local.host(node), *remote.host(node)))
+    desired.put(("host",), host_items(node, local=local, remote=remote))
     for route in routes:
         items, refusal = peer_items(node, route, remote=remote)
         desired.put(("route", str(route.prefix)), items)

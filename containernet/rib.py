@@ -3,7 +3,8 @@
 A store's word is input, not truth. Each route is judged once, here, for all stores:
 
 - its prefix must be a subnet that the network's pool could give to a node, and must not overlap our own;
-- its next hop must be a unicast address of the prefix's family, outside the pool, and not one of ours.
+- its next hop must be a unicast address, outside the pool, and not one of ours; of the prefix's family, or of
+  IPv6 for a prefix of IPv4 (RFC 8950).
 
 Of a route with several next hops of equal cost each is judged by itself, and those that pass are the route.
 
@@ -64,13 +65,15 @@ def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
     if any(overlaps(route.prefix, own) for own in node.subnets):
         return f"{route.prefix} is this node's own subnet, and {route.node or route.next_hop} announces it too"
     hop = route.next_hop
-    if hop.version != route.prefix.version:
-        return f"next hop {hop} is not of the family of {route.prefix}"
+    if hop.version < route.prefix.version:  # RFC 8950 s3 has the reverse, and Linux knows only that
+        return f"next hop {hop} is of IPv4, and {route.prefix} of IPv6"
     if hop.is_multicast or hop.is_loopback or hop.is_unspecified or int(hop) == (1 << hop.max_prefixlen) - 1:
         return f"next hop {hop} is not a unicast address of a host"
     if node.owns(hop):
         return f"next hop {hop} is this node itself"
-    if hop in pool.prefix:
+    if hop.version != pool.version:
+        pool = network.pool(hop.version)
+    if pool is not None and hop in pool.prefix:
         # The way to it could only be another route of ours: a tunnel through itself, until the TTL ends it.
         return f"next hop {hop} lies in the pool {pool.prefix}, so it is a container's and not a host's"
     return None

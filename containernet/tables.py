@@ -148,7 +148,7 @@ class Tables:
             usable = [
                 route
                 for route in self._routes[version][length].get(network, ())
-                if link in ("", route.link) and self.devices[route.link].up
+                if route.blackhole or (link in ("", route.link) and self.devices[route.link].up)
             ]
             if usable:
                 return min(usable, key=_priority)

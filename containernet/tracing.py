@@ -225,6 +225,8 @@ def _source(tables: Tables, where: str, destination: Address, *, turn: int) -> A
     route = tables.route(destination)
     if route is None:
         raise _Dies(_no_route(where, destination, ()))
+    if route.blackhole:
+        raise _Dies(_swallowed(where, destination, route, (route,), told=True))
     route = route.paths[turn % len(route.paths)]
     hop = route.gateway or destination
     own = [each.address for each in tables.on(route.link, destination.version)]
@@ -244,6 +246,18 @@ def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> D
         kind="unreachable",
         reason=f"no route to {destination}",
         advice="is a link down (`ip link`), or a default route missing (`ip route`)?",
+        entries=entries,
+    )
+
+
+def _swallowed(
+    where: str, destination: Address, route: KernelRoute, entries: tuple[Entry, ...], *, told: bool
+) -> Death:
+    return Death(
+        where=where,
+        kind="unreachable" if told else "silent",
+        reason=f"{destination} falls into {str(route).removeprefix('route ')}",
+        advice="the route that should be before it is missing: is a link down (`ip link`), or gone?",
         entries=entries,
     )
 
@@ -348,6 +362,9 @@ class _Walk:
                 self._ways = max(self._ways, len(route.paths))
                 route = route.paths[self._turn % len(route.paths)]
             entries.append(route)
+            if route.blackhole:
+                told = not self.hops and not tunnels  # a sender on this host gets EINVAL
+                raise _Dies(_swallowed(where, destination, route, tuple(entries), told=told))
             device = tables.devices[route.link]
             if device in tunnels:
                 reason = f"the way to {destination} leads through {device.name} itself"

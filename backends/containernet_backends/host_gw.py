@@ -5,6 +5,11 @@ same link: a router between two hosts knows nothing of the containers' addresses
 That is refused per peer, before anything is programmed.
 
     ip route add 10.4.2.0/24 via 192.0.2.2 dev eth0
+
+A prefix of IPv4 may lie behind an IPv6 address (RFC 8950): the packet stays what it is, and only the neighbour
+that it is handed to is found by IPv6.
+
+    ip route add 10.4.2.0/24 via inet6 2001:db8::2 dev eth0
 """
 
 from __future__ import annotations

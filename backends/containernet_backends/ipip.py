@@ -24,7 +24,7 @@ import attrs
 from containernet.items import ExternalTunnel, IpEncap, IpTunnel, Item, KernelRoute, Link
 from containernet.model import Node, Route, Tunnel
 from containernet.options import build
-from containernet.reach import check_tunnel_type, require_underlay, underlay_address
+from containernet.reach import check_next_hop_family, check_tunnel_type, require_underlay, underlay_address
 
 from .host_gw import direct_route
 from .vxlan import tunnel_address
@@ -73,6 +73,7 @@ class Ipip:
         check_tunnel_type(route, "ipip")
         if self.direct and node.on_link(route.next_hop):
             return (direct_route(node, route),)
+        check_next_hop_family(route, "ipip")
         link = _device(route.prefix.version)
         own = underlay_address(node, route.prefix.version)
         if isinstance(route.next_hop, IPv6Address) and isinstance(own, IPv6Address):

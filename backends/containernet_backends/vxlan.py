@@ -35,7 +35,7 @@ from containernet.items import (
 )
 from containernet.model import Node, Prefix, Route, Scalar, Tunnel
 from containernet.options import between, build
-from containernet.reach import check_tunnel_type, require_underlay, underlay_address
+from containernet.reach import check_next_hop_family, check_tunnel_type, require_underlay, underlay_address
 
 from .host_gw import direct_route
 
@@ -103,6 +103,7 @@ class Vxlan:
         check_tunnel_type(route, "vxlan")
         if self.direct and node.on_link(route.next_hop):
             return (direct_route(node, route),)
+        check_next_hop_family(route, "vxlan")
         mac = self._peer_mac(route)
         link = self._device(route.prefix.version)
         gateway = route.prefix.network_address

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from itertools import pairwise
 
 import attrs
 from hypothesis import strategies as st
@@ -71,6 +72,11 @@ OUTER = [
 OVER_IP6TNL = [KernelRoute(destination=FAR[1], link="tun6", encap=encap) for encap in OUTER]
 
 
+def _end(plain: KernelRoute) -> KernelRoute:
+    """Return a blackhole in the place of a route."""
+    return KernelRoute(destination=plain.destination, metric=plain.metric, blackhole=True)
+
+
 def _several(plain: KernelRoute) -> list[KernelRoute]:
     """Return routes with one, two and three next hops, of which the first is always the same, and one again."""
     paths = [attrs.evolve(plain, gateway=plain.destination[last]) for last in (0, 9, 7)]
@@ -78,6 +84,9 @@ def _several(plain: KernelRoute) -> list[KernelRoute]:
     return [plain, multipath(paths[:2]), multipath(paths), other, plain]
 
 
+# RFC 8950: an IPv4 prefix behind an IPv6 next hop, alone and beside others.
+VIA_SIX = attrs.evolve(FOUR, gateway=ip_address("2001:db8::2"), onlink=False)
+VIA_FOUR = [attrs.evolve(VIA_SIX, gateway=hop) for hop in HOPS]
 PORT = BridgePort(link="vx0", bridge="br0")
 FDB = FdbEntry(link="vx0", mac=MAC, destination=ip_address("192.0.2.2"))
 NEIGHBOURS = [Neighbour(link="vx0", address=hop, mac=MAC) for hop in (FOUR.gateway, SIX.gateway) if hop]
@@ -106,12 +115,16 @@ KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
     Sysctl: ((SYSCTL, attrs.evolve(SYSCTL, value="1")),),
     FdbEntry: ((FDB, attrs.evolve(FDB, destination=ip_address("192.0.2.3"))),),
     Neighbour: tuple((item, attrs.evolve(item, mac="02:00:00:00:00:0b")) for item in NEIGHBOURS),
-    KernelRoute: tuple(
-        (route, attrs.evolve(route, gateway=route.destination[9]))
-        for plain in (FOUR, SIX)
-        for route in (plain, attrs.evolve(plain, metric=7), attrs.evolve(plain, table=100))
-    )
-    + tuple(pair for plain in (FOUR, SIX) for pair in zip(_several(plain), _several(plain)[1:], strict=False)),
+    KernelRoute: (
+        *(
+            (route, attrs.evolve(route, gateway=route.destination[9]))
+            for plain in (FOUR, SIX)
+            for route in (plain, attrs.evolve(plain, metric=7), attrs.evolve(plain, table=100))
+        ),
+        *(pair for plain in (FOUR, SIX) for pair in pairwise(_several(plain))),
+        *pairwise([each for plain in (FOUR, SIX) for each in (plain, _end(plain), plain)]),
+        *pairwise([FOUR, VIA_SIX, multipath([VIA_SIX, *VIA_FOUR]), FOUR]),
+    ),
 }
 
 # Of the kinds that a kernel gives out only once: what stands on one device, and then on another that needs the

@@ -123,7 +123,7 @@ class SimulatedKernel(MemoryKernel):
             return errno.ENETDOWN
         if route.gateway is None:
             return 0
-        if self.tables.own(route.gateway):
+        if self.tables.own(route.gateway) or route.gateway.version < route.destination.version:
             return errno.EINVAL
         if route.onlink:
             return 0

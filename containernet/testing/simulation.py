@@ -25,7 +25,7 @@ from ..lab.topology import Topology
 from ..model import Address, Endpoint, Interface, NetworkConfig, Node, Pool, Prefix, Route
 from ..planning import Create, Operation
 from ..reconciler import Reconciler
-from ..rendering import own_routes, peer_items, with_subnets
+from ..rendering import host_items, own_routes, peer_items, with_subnets
 from ..tables import Device
 from ..tracing import Death, Network, Trace, trace
 from .memory_kernel import Fabric
@@ -166,7 +166,7 @@ class World:
         subnets = tuple(_subnet(pool, len(self.members) + 1) for pool in self.network.pools)
         node = with_subnets(node, subnets, network=self.network, remote=self.remote)
         member = self.members[name] = Member(node, kernel)
-        member.reconciler.want(("host",), (*self.local.host(node), *self.remote.host(node)))
+        member.reconciler.want(("host",), host_items(node, local=self.local, remote=self.remote))
         self._apply(member)
         self.announce(name, own_routes(node, self.remote))
         return member

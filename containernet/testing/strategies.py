@@ -156,14 +156,14 @@ def endpoints(draw: st.DrawFn, node: Node, *, max_size: int = 4) -> tuple[Endpoi
 
 @st.composite
 def routes(draw: st.DrawFn) -> Route:
-    """Return routes as peers announce them, each next hop of its prefix's family; some of equal cost."""
+    """Return routes as peers announce them; by one next hop or several, of the prefix's family or of IPv6."""
     prefix = draw(st.sampled_from(PREFIXES))
     return multipath(draw(st.lists(_paths(prefix), min_size=1, max_size=3)))
 
 
 @st.composite
 def _paths(draw: st.DrawFn, prefix: Prefix) -> Route:
-    next_hop = draw(st.sampled_from([own for own in UNDERLAY if own.version == prefix.version]))
+    next_hop = draw(st.sampled_from([own for own in UNDERLAY if own.version >= prefix.version]))
     vxlan = Tunnel(type="vxlan", data=(("VNI", 1), ("VtepMAC", draw(st.sampled_from(MACS)))))
     tunnel = draw(st.sampled_from((Tunnel(), Tunnel(type="host-gw"), vxlan)))
     return Route(prefix=prefix, node=draw(names()), next_hop=next_hop, tunnel=tunnel)
@@ -194,7 +194,7 @@ def links() -> st.SearchStrategy[Link]:
 
 
 def routes_over(link: str) -> list[Item]:
-    """Return all routes of the universe over one link, each gateway of its destination's family."""
+    """Return all routes of the universe over one link, each gateway of its destination's family or of IPv6."""
     routes = [
         KernelRoute(
             destination=destination, link=link, gateway=gateway, onlink=onlink, table=table, metric=metric
@@ -202,11 +202,16 @@ def routes_over(link: str) -> list[Item]:
         for destination, gateway, onlink, table, metric in product(
             PREFIXES, (None, *UNDERLAY), (False, True), (254, 100), (0, 7)
         )
-        if (gateway is None and not onlink) or (gateway is not None and gateway.version == destination.version)
+        if (gateway is None and not onlink) or (gateway is not None and gateway.version >= destination.version)
     ]
     ways = [[route for route in routes if route.gateway and route.key == key] for key in by_key(routes)]
     several = [items.multipath(route for route in each if route.onlink) for each in ways]
-    return [*routes, *several]
+    ends = [
+        KernelRoute(destination=prefix, blackhole=True, metric=metric)
+        for prefix in PREFIXES
+        for metric in (0, 7)
+    ]
+    return [*routes, *several, *ends]
 
 
 def items_on(link: str) -> st.SearchStrategy[Item]:

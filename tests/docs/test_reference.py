@@ -21,6 +21,7 @@ from containernet_backends.host_gw import HostGateway
 from containernet_backends.ipip import Ipip
 from containernet_backends.memory import MemoryOptions
 from containernet_backends.sqlite.store import SqliteOptions
+from containernet_backends.static import StaticOptions
 from containernet_backends.vxlan import Vxlan
 from tests.docs.pages import TOP, blocks
 
@@ -32,6 +33,7 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
     "store.sqlite": SqliteOptions,
     "store.memory": MemoryOptions,
     "store.etcd": EtcdOptions,
+    "store.static": StaticOptions,
     "dataplane.bridge": Bridge,
     "dataplane.host-gw": HostGateway,
     "dataplane.vxlan": Vxlan,

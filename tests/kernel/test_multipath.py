@@ -72,3 +72,17 @@ def test_flows_are_divided_among_next_hops_and_all_arrive(netns: Callable[[], Ne
         host.run("ping", "-c1", "-W5", str(ANYCAST[version][number]))
     programmed(host, paths[1])
     assert used(host, ANYCAST[version]) == {HOPS[version][1]}
+
+
+def test_an_ipv4_packet_goes_through_an_ipv6_next_hop(netns: Callable[[], Netns]) -> None:
+    """RFC 8950: alone, and beside one of its own family; the answers come back."""
+    host, _ = cluster(netns)
+    four, six = (
+        Route(prefix=ANYCAST[4], node="x", next_hop=ip_address(hop)) for hop in (HOPS[4][0], HOPS[6][1])
+    )
+    programmed(host, six)
+    assert f"{ANYCAST[4]} via inet6 {six.next_hop} dev eth0" in host.ip("route")
+    host.run("ping", "-c1", "-W5", str(ANYCAST[4][1]))
+    programmed(host, multipath([four, six]))
+    for number in range(1, 9):
+        host.run("ping", "-c1", "-W5", str(ANYCAST[4][number]))

@@ -374,11 +374,20 @@ class TestOthers:
         assert host.ip(f"-{version} route show") == before
         assert plan(by_key(ground(version)), kernel.read()) == ()
 
-    def test_a_blackhole(self, kernel: NetlinkKernel, host: Netns) -> None:
+    @pytest.mark.parametrize(
+        ("kind", "words"),
+        [
+            ("blackhole", f"route blackhole {PREFIX[4]} exists already, proto boot"),
+            ("throw", "of another type"),
+        ],
+    )
+    def test_a_route_that_leads_nowhere(
+        self, kernel: NetlinkKernel, host: Netns, kind: str, words: str
+    ) -> None:
         reach(kernel, ground(4))
-        host.ip(f"route add blackhole {PREFIX[4]}")
+        host.ip(f"route add {kind} {PREFIX[4]}")
         (failure,) = kernel.execute([Create(route(4))])
-        assert "not as a unicast route" in failure.reason
+        assert words in failure.reason
 
     @FAMILIES
     def test_a_neighbour(self, kernel: NetlinkKernel, host: Netns, version: int) -> None:

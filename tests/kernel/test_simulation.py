@@ -33,6 +33,7 @@ from containernet.lab.topology import Topology
 from containernet.model import NetworkConfig, Pool
 from containernet.packet import Ethernet, Icmp, Ipv4, Ipv6, Layer, Udp
 from containernet.planning import Create, Delete, Replace
+from containernet.rendering import host_items
 from containernet.testing.simulation import World
 
 from . import labs, twins
@@ -169,7 +170,7 @@ def wrong_tunnel(**changes: Any) -> Fault:
             attrs.evolve(item, type=attrs.evolve(item.type, **changes))
             if isinstance(item, Link) and isinstance(item.type, Vxlan)
             else item
-            for item in (*world.local.host(member.node), *world.remote.host(member.node))
+            for item in host_items(member.node, local=world.local, remote=world.remote)
         ]
         member.reconciler.want(("host",), wrong)
         world.settle("host2")

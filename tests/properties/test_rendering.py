@@ -14,7 +14,7 @@ from containernet.desired import Desired
 from containernet.items import FdbEntry, Item, Key, Link
 from containernet.model import Endpoint, NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.planning import plan
-from containernet.rendering import own_routes, peer_items, render, with_subnets
+from containernet.rendering import host_items, own_routes, peer_items, render, with_subnets
 from containernet.testing.strategies import nodes
 from containernet_backends.bridge import Bridge
 from containernet_backends.host_gw import HostGateway
@@ -81,7 +81,7 @@ def test_route_by_route_is_the_same_as_all_at_once(
     desired = Desired()
     for route in routes:
         desired.put(("route", str(route.prefix)), rendered(remote, node, route))
-    desired.put(("host",), (*Bridge().host(node), *remote.host(node)))
+    desired.put(("host",), host_items(node, local=Bridge(), remote=remote))
     assert dict(desired) == dict(whole.items)
     assert {route.prefix for route in routes if not rendered(remote, node, route)} == set(whole.refused)
 
@@ -103,7 +103,7 @@ def test_items_of_one_peer_never_meet_those_of_another(
     remote: Any, node: Node, cluster: list[tuple[Route, ...]]
 ) -> None:
     """So one peer's withdrawal takes nothing of another's, and nothing of the host's own."""
-    owned: dict[Key, str] = {item.key: "host" for item in (*Bridge().host(node), *remote.host(node))}
+    owned: dict[Key, str] = {item.key: "host" for item in host_items(node, local=Bridge(), remote=remote)}
     for host in cluster:
         for route in host:
             for item in rendered(remote, node, route):

@@ -29,6 +29,7 @@ from containernet.errors import (
 )
 from containernet.events import Quarantined
 from containernet.items import InterfaceAddress, Item, KernelRoute, Key, Link
+from containernet.listen import snapshot
 from containernet.model import NetworkConfig, Node, Pool, Prefix, Route, Tunnel
 from containernet.planning import Delete, Operation
 from containernet.status import Status
@@ -1030,3 +1031,79 @@ def _routes(world: World) -> Mapping[Prefix, Route]:
     subscription.close()
     assert snapshot is not None
     return {route.prefix: route for route in snapshot.routes}  # type: ignore[union-attr]
+
+
+# What a store may be able to do beside.
+
+
+class Peering(FakeStore):
+    """A route store that is told the pools, and whose peers go round a host that leaves."""
+
+    confined: NetworkConfig | None = None
+    drained: tuple[tuple[float, int], ...] = ()  # seconds, and routes that stood
+
+    def confine(self, network: NetworkConfig) -> None:
+        """Note the pools."""
+        self.confined = network
+
+    def drain(self, timeout: float) -> None:
+        """Note for how long, and how many routes stand meanwhile."""
+        self.drained += ((timeout, len(snapshot(self).routes)),)
+        with self.faults.around("drain"):
+            pass
+
+    def subscribe(self) -> Any:
+        """Begin to listen, within the pools."""
+        assert self.confined == NETWORK
+        return super().subscribe()
+
+
+@pytest.fixture
+def peering(world: World) -> Host:
+    """A host with such a store."""
+    return attrs.evolve(world.host(1), store=Peering(name=str(world.directory)))
+
+
+def drained(host: Host) -> tuple[tuple[float, int], ...]:
+    """Return what the store of a host has noted."""
+    assert isinstance(host.store, Peering)
+    return host.store.drained
+
+
+def test_peers_go_round_a_host_before_its_routes_leave(world: World, peering: Host) -> None:
+    """Once, with everything still announced; and the pools were told before anybody listened."""
+    with peering.ready_agent(leave=True, drain=0.5):
+        assert not drained(peering)
+    assert drained(peering) == ((0.5, 2),)
+    assert not _routes(world)
+
+
+def test_a_host_that_only_stops_asks_nobody_to_go_round_it(peering: Host) -> None:
+    """Its forwarding goes on."""
+    with peering.ready_agent():
+        pass
+    assert not drained(peering)
+
+
+def test_a_host_leaves_even_if_nobody_can_be_asked_to_go_round_it(
+    world: World, peering: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing was to be given back by that, so it is a warning and no error."""
+    with peering.ready_agent(leave=True):
+        peering.store.faults.fail("drain", AWAY)
+    assert "leaving, though peers may still send here: the store is away" in caplog.text
+    assert not world.store.leases()
+
+
+def test_a_store_that_hangs_does_not_keep_a_host_from_leaving(
+    world: World, peering: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was given its time."""
+    free = threading.Event()
+    monkeypatch.setattr(peering.store, "drain", lambda _timeout: free.wait(SOON))
+    with peering.ready_agent(leave=True, drain=0.0):
+        pass
+    assert not free.is_set()
+    free.set()
+    assert "the route store has not answered for 0 s" in caplog.text
+    assert not world.store.leases()

@@ -1,4 +1,4 @@
-"""Several next hops of equal cost: what is heard, what is rendered, what an operator is shown."""
+"""Several next hops of equal cost, and those of the other family: what is heard, rendered, and shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from containernet.lab.topology import Topology
 from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel, multipath as joined
 from containernet.planning import Delete
 from containernet.rendering import peer_items
-from containernet.rib import Rib
+from containernet.rib import Rib, refusal
 from containernet.testing.simulation import World
 from containernet.testing.strategies import routes
 from containernet_backends.bridge import Bridge
@@ -34,6 +34,7 @@ from containernet_backends.sqlite import SqliteStore
 from containernet_backends.vxlan import Vxlan
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
+BOTH = NetworkConfig(pools=(*NETWORK.pools, Pool(prefix=ip_network("fd00:4::/48"), subnet_length=64)))
 NODE = Node(
     name="me",
     interface="eth0",
@@ -106,6 +107,56 @@ def test_dataplanes_without_a_table_of_their_own_use_every_next_hop() -> None:
         "nexthop encap ip6 src 2001:db8::1 dst 2001:db8::3 dev ipip.6"
     ]
     assert shown(Bridge(uplink="eth1"), TWO) == ["route 10.4.2.0/24 dev cn0"]
+
+
+VIA_SIX = attrs.evolve(TWO.paths[0], next_hop=ip_address("2001:db8::3"))
+
+
+def test_an_ipv4_prefix_may_lie_behind_an_ipv6_next_hop() -> None:
+    """RFC 8950: no tunnel is needed for it, so host-gw has it, alone and beside others; and so has `direct`."""
+    assert refusal(VIA_SIX, BOTH, NODE) is None
+    assert shown(HostGateway(), VIA_SIX) == ["route 10.4.2.0/24 via inet6 2001:db8::3 dev eth0"]
+    assert shown(HostGateway(), joined([VIA_SIX, TWO.paths[1]])) == [
+        "route 10.4.2.0/24 nexthop via 192.0.2.2 dev eth0 nexthop via inet6 2001:db8::3 dev eth0"
+    ]
+    assert (
+        shown(Ipip(direct=True), VIA_SIX) == shown(Vxlan(direct=True), VIA_SIX) == shown(HostGateway(), VIA_SIX)
+    )
+
+
+@pytest.mark.parametrize(("remote", "name"), [(Ipip(), "ipip"), (Vxlan(), "vxlan")])
+def test_a_tunnel_goes_to_its_own_family(remote: Any, name: str) -> None:
+    """Its device has one outer header, of the family of what it carries."""
+    assert shown(remote, VIA_SIX) == [
+        f"{name} cannot reach 10.4.2.0/24: next hop 2001:db8::3 (b) is of IPv6, and a tunnel of IPv4 "
+        "goes to its own family; use host-gw, or announce a next hop of the prefix's family"
+    ]
+
+
+def test_the_reverse_is_refused() -> None:
+    """Linux has no IPv6 route through an IPv4 gateway; and a pool of the next hop's family counts as well."""
+    reverse = attrs.evolve(
+        TWO6.paths[0], prefix=ip_network("fd00:4:0:2::/64"), next_hop=ip_address("192.0.2.2")
+    )
+    assert refusal(reverse, BOTH, NODE) == "next hop 192.0.2.2 is of IPv4, and fd00:4:0:2::/64 of IPv6"
+    inside = attrs.evolve(VIA_SIX, next_hop=ip_address("fd00:4:0:9::9"))
+    assert "lies in the pool fd00:4::/48" in (refusal(inside, BOTH, NODE) or "")
+
+
+def test_a_packet_is_handed_to_a_neighbour_of_the_other_family() -> None:
+    """It stays of IPv4, crosses the wire as such, and arrives."""
+    made = World.of(
+        Topology(hosts=2, containers=1, dataplane="host-gw"), BOTH, remote=HostGateway(), local=Bridge()
+    )
+    made.settle_all()
+    route = next(route for route in made.routes["host2"] if route.prefix.version == 4)
+    six = next(route.next_hop for route in made.routes["host2"] if route.prefix.version == 6)
+    host1 = made.members["host1"]
+    via = attrs.evolve(route, next_hop=six)
+    host1.kernel.put(*peer_items(host1.node, via, remote=HostGateway())[0])
+    way = explain(made.view, "host1-c1", next(iter(made.addresses("host2-c1"))), said=Hearsay(network=BOTH))
+    assert way.first_fault is None
+    assert f"    route {route.prefix} via inet6 {six} dev eth0" in list(way.lines())
 
 
 def test_vxlan_uses_the_first_and_names_the_other() -> None:

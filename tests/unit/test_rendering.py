@@ -27,6 +27,7 @@ def test_a_host_with_a_peer_and_a_container() -> None:
         "address 10.4.1.1/24 dev cn0",
         "link cn0 address 4a:12:42:20:e8:09 mtu 1500 up type bridge",
         "route 10.4.2.0/24 via 192.0.2.2 dev eth0",
+        "route blackhole 10.4.1.0/24 metric 4294967295",
         "sysctl net/ipv4/ip_forward=1",
     ]
     assert len([item for item in rendering.items.values() if "veth" in str(item)]) == 2

@@ -80,7 +80,7 @@ class Occupants:
                 return (Replace(item, item),)
             case KernelRoute():
                 where = f"`ip route show table {item.table}`"
-                reason = f"{item.destination} exists already, but not as a unicast route: {where}"
+                reason = f"{item.destination} exists already, but of another type: {where}"
                 raise Refused(errno.EEXIST, reason)
             case InterfaceAddress():
                 # IPv6 tells the addresses of a link apart without their prefix lengths, so the other goes first

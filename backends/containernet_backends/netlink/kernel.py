@@ -259,7 +259,7 @@ class NetlinkKernel:
                 refusals[at] = Refusal(errno.EOPNOTSUPP if link.ours else errno.EBUSY)
             elif link is not None:
                 requests.append(encode(operation, link.index, first + at))
-            elif type(item) is KernelRoute and type(operation) is Delete:
+            elif type(item) is KernelRoute and (item.blackhole or type(operation) is Delete):
                 requests.append(encode(operation, 0, first + at))  # its identity names no link
             else:
                 refusals[at] = Refusal(errno.ENODEV)

@@ -26,7 +26,12 @@ def find_rivals(socket: NetlinkSocket, items: Iterable[Item]) -> Sequence[str]:
     names = {index: record.name for index, record in links.items()}
     items = list(items)
     addresses = [each for each in items if isinstance(each, InterfaceAddress) and _on_link(each)]
-    routes = (each for each in items if isinstance(each, KernelRoute) and each.table == c.RT_TABLE_MAIN)
+    # A blackhole is there for when nothing else is.
+    routes = (
+        each
+        for each in items
+        if isinstance(each, KernelRoute) and each.table == c.RT_TABLE_MAIN and not each.blackhole
+    )
     ours = {record.name for record in links.values() if record.ours}
     return [*_of_addresses(socket, names, addresses, ours=ours), *_of_routes(socket, names, routes)]
 

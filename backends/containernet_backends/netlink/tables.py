@@ -75,7 +75,7 @@ def _routes(socket: NetlinkSocket, names: Names) -> Iterator[Item]:
     for family in FAMILIES:
         for body in socket.dump(c.RTM_GETROUTE, route_filter(family, table=c.RT_TABLE_MAIN)):
             found = decode_route(body, names)
-            if found and isinstance(found.item, KernelRoute) and found.item.link:
+            if found and isinstance(found.item, KernelRoute) and (found.item.link or found.item.blackhole):
                 yield found.item
 
 

@@ -125,7 +125,7 @@ class Encoder:
         destination = item.destination
         gateway = None if verb is Delete else item.gateway
         # The class stands for the family: it costs no call.
-        hops = (destination.__class__, destination.prefixlen, gateway.__class__, item.onlink)
+        hops = (destination.__class__, destination.prefixlen, gateway.__class__, item.onlink, item.blackhole)
         encap = item.encap and item.encap.source
         shape = (verb, index, hops, encap, item.table, item.metric)
         template = self._templates.get(shape)
@@ -171,9 +171,10 @@ def _route_template(verb: type[Operation], item: KernelRoute, index: int, via: i
     size = _SIZE[version]
     # Told to delete, Linux takes each field that is set as a condition: table, metric and our protocol are the
     # route's identity and stay; link and gateway are not part of it. "Nowhere" is any scope.
-    scope = c.RT_SCOPE_NOWHERE if verb is Delete else c.RT_SCOPE_UNIVERSE if via else c.RT_SCOPE_LINK
+    universe = via or item.blackhole
+    scope = c.RT_SCOPE_NOWHERE if verb is Delete else c.RT_SCOPE_UNIVERSE if universe else c.RT_SCOPE_LINK
     middle = [_route_head(item, scope, flags=c.RTNH_F_ONLINK if item.onlink and verb is not Delete else 0)]
-    if verb is not Delete:
+    if verb is not Delete and not item.blackhole:
         middle.append(attribute(c.RTA_OIF, _U32.pack(index)))
     middle.append(_attribute_head(c.RTA_DST, size))
     between = b""
@@ -196,7 +197,7 @@ def _route_head(item: KernelRoute, scope: int, *, flags: int = 0) -> bytes:
         item.table if item.table < 256 else c.RT_TABLE_UNSPEC,
         PROTOCOL,
         scope,
-        c.RTN_UNICAST,
+        c.RTN_BLACKHOLE if item.blackhole else c.RTN_UNICAST,
         flags,
     )
     head += attribute(c.RTA_TABLE, _U32.pack(item.table))
@@ -318,14 +319,21 @@ def _identity(family: int, length: int, table: int, found: Mapping[int, bytes]) 
 
 
 def decode_route(body: bytes, names: Names) -> Owned | None:
-    """Return the unicast route of an RTM_NEWROUTE or RTM_DELROUTE."""
+    """Return the unicast or blackhole route of an RTM_NEWROUTE or RTM_DELROUTE."""
     if len(body) < _RTMSG.size:
         raise Malformed(f"route of {len(body)} octets: expected at least {_RTMSG.size}")
     family, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(body)
-    if kind != c.RTN_UNICAST or flags & c.RTM_F_CLONED or family not in (AF_INET, AF_INET6):
+    if (
+        kind not in (c.RTN_UNICAST, c.RTN_BLACKHOLE)
+        or flags & c.RTM_F_CLONED
+        or family not in (AF_INET, AF_INET6)
+    ):
         return None
     found = attributes(body, _RTMSG.size)
     destination, table, metric = _identity(family, length, table, found)
+    if kind == c.RTN_BLACKHOLE:  # of IPv6 it comes with the link `lo`, which nobody asked for
+        blackhole = KernelRoute(destination=destination, table=table, metric=metric, blackhole=True)
+        return Owned(blackhole, protocol)
     bent = c.RTA_MULTIPATH in found or c.RTA_NH_ID in found
     route = KernelRoute(
         destination=destination,
@@ -549,8 +557,8 @@ NO_STATISTICS = attribute(c.IFLA_EXT_MASK, _U32.pack(c.RTEXT_FILTER_SKIP_STATS))
 
 
 def route_filter(family: int, *, protocol: int = 0, table: int = 0) -> bytes:
-    """Return the body of a dump of unicast routes, of one protocol or table where they are not 0."""
-    start = _RTMSG.pack(family, 0, 0, 0, table if table < 256 else 0, protocol, 0, c.RTN_UNICAST, 0)
+    """Return the body of a dump of routes of any type, of one protocol or table where they are not 0."""
+    start = _RTMSG.pack(family, 0, 0, 0, table if table < 256 else 0, protocol, 0, c.RTN_UNSPEC, 0)
     return start + (attribute(c.RTA_TABLE, _U32.pack(table)) if table else b"")
 
 
