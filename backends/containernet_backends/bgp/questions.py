@@ -1,4 +1,4 @@
-"""What operators ask a speaker: who its peers are, what it knows, and why one path wins.
+"""What operators ask a speaker: who its peers are, what it knows, why one path wins; and the little they order.
 
 Everything is answered as JSON can hold it. The caller holds the speaker's lock.
 """
@@ -6,7 +6,7 @@ Everything is answered as JSON can hold it. The caller holds the speaker's lock.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -25,10 +25,72 @@ from .speaker import Speaker
 
 ORIGINS = ("igp", "egp", "incomplete")
 
+QUESTIONS = {
+    "peers": "[ADDRESS]: every peer, or all about one",
+    "routes": "[PREFIX]: the best path to each prefix, or to those in one",
+    "show": "PREFIX or ADDRESS: every path to it, which rule decided, and who is told",
+    "shutdown": "ADDRESS [WORDS]: end the session with a peer, with words for its operator (RFC 9003)",
+    "start": "ADDRESS: begin it again",
+    "refresh": "ADDRESS: ask the peer to tell all of its routes again (RFC 2918)",
+}
+
+
+def answer(speaker: Speaker, question: str, arguments: Sequence[str]) -> Mapping[str, object]:
+    """Return the answer to one of `QUESTIONS`.
+
+    Raises:
+        ConfigError: the arguments are not what it needs, or nothing is known of what they name.
+    """
+    words = tuple(arguments)
+    match question, words:
+        case "peers", ():
+            return {"peers": [_summary(peer) for peer in peers(speaker)]}
+        case "peers", (text,):
+            return _one(speaker, text)
+        case "routes", () | (_,):
+            return {"routes": [_in_short(route) for route in routes(speaker, *words)]}
+        case "show", (text,):
+            return show(speaker, text)
+        case "shutdown", (text, *rest):
+            speaker.shut_down(_address(text), " ".join(rest))
+            return _one(speaker, text)
+        case "start", (text,):
+            speaker.bring_up(_address(text))
+            return _one(speaker, text)
+        case "refresh", (text,):
+            speaker.refresh(_address(text))
+            return _one(speaker, text)
+    raise ConfigError(f"bgp {' '.join((question, *words))}: expected {question} {QUESTIONS[question]}")
+
+
+def _one(speaker: Speaker, text: str) -> Mapping[str, object]:
+    return _peer(speaker.peer(_address(text)))
+
+
+def _summary(peer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a peer fits into a line."""
+    since = f"{max(0.0, time.time() - peer['since']):.0f} s" if peer["since"] else ""
+    return {
+        "address": peer["address"],
+        "asn": peer["asn"],
+        "state": peer["state"],
+        "for": since,
+        "routes": sum(peer["received"].values()),
+        "refused": sum(peer["refused"].values()),
+        "faults": sum(peer["faults"].values()),
+        "description": peer["description"] or peer.get("hostname", ""),
+        "reason": peer["reason"],
+    }
+
+
+def _in_short(route: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("prefix", "next_hop", "from", "as_path", "local_pref", "med", "communities", "tunnel", "paths")
+    return {name: route[name] for name in names}
+
 
 def peers(speaker: Speaker) -> list[dict[str, Any]]:
     """Return every peer: its session, and how much it says."""
-    return [_peer(speaker, speaker.remotes[address]) for address in sorted(speaker.remotes, key=_order)]
+    return [_peer(speaker.remotes[address]) for address in sorted(speaker.remotes, key=_order)]
 
 
 def routes(speaker: Speaker, within: str = "") -> list[dict[str, Any]]:
@@ -76,7 +138,7 @@ def _entries(speaker: Speaker, family: Family) -> Iterator[tuple[Prefix, tuple[P
         yield nlri.decode(family, raw), entry
 
 
-def _peer(speaker: Speaker, remote: Remote) -> dict[str, Any]:
+def _peer(remote: Remote) -> dict[str, Any]:
     negotiated, source = remote.negotiated, remote.source
     answer: dict[str, Any] = {
         "address": str(remote.address),
@@ -173,6 +235,13 @@ def _prefix(text: str) -> Prefix:
         return ip_network(text)
     except ValueError as error:
         raise ConfigError(f"{text!r}: expected a prefix such as 10.4.1.0/24 ({error})") from None
+
+
+def _address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{text!r}: expected the address of a peer, such as 192.0.2.2") from None
 
 
 def _longest(speaker: Speaker, text: str) -> Prefix:

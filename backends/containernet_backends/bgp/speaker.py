@@ -191,7 +191,7 @@ class Speaker:
         Raises:
             ConfigError: there is no such peer.
         """
-        remote, now = self._peer(address), time.monotonic()
+        remote, now = self.peer(address), time.monotonic()
         remote.shut = remote.tried = True
         self._carry_out(remote, remote.session.stop(reason, hard=True, now=now), now)
         remote.reason = "shut down by our operator" + (f": {reason}" if reason else "")
@@ -199,7 +199,7 @@ class Speaker:
 
     def bring_up(self, address: Address) -> None:
         """Undo `shut_down`; the caller holds `lock`. Raises ConfigError: there is no such peer."""
-        remote, now = self._peer(address), time.monotonic()
+        remote, now = self.peer(address), time.monotonic()
         remote.shut = False
         self._carry_out(remote, remote.session.start(now=now), now)
         self.wake()
@@ -210,7 +210,7 @@ class Speaker:
         Raises:
             ConfigError: there is no such peer, its session is not up, or it knows no such request.
         """
-        remote, now = self._peer(address), time.monotonic()
+        remote, now = self.peer(address), time.monotonic()
         negotiated = remote.negotiated
         if negotiated is None:
             raise ConfigError(f"the session with {address} is not up")
@@ -226,7 +226,8 @@ class Speaker:
         self.exports.drain()
         self.wake()
 
-    def _peer(self, address: Address) -> Remote:
+    def peer(self, address: Address) -> Remote:
+        """Return the peer at an address. Raises ConfigError with those that there are."""
         if (remote := self.remotes.get(address)) is None:
             known = ", ".join(map(str, self.remotes)) or "none"
             raise ConfigError(f"{address} is no peer; there are: {known}")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -28,7 +28,7 @@ from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.model import NetworkConfig, Prefix, Route, multipath as joined
 from containernet.options import build
 
-from . import communities, encapsulation, nlri
+from . import communities, encapsulation, nlri, questions
 from .attributes import IGP, Attributes
 from .decision import multipath
 from .families import FAMILIES, IPV4, IPV6, Family
@@ -90,6 +90,21 @@ class BgpStore:
                     if pool.version == family.version
                 ]
                 self._within[family] = matching(ranges, family.version)
+
+    def drain(self, timeout: float) -> None:
+        """Ask all peers to take other ways (RFC 8326), and give them the time to."""
+        with self._running():
+            self.speaker.drain()
+            self.speaker.changed.wait_for(lambda: self._closed, timeout)
+
+    def questions(self) -> Mapping[str, str]:
+        """Return what operators can ask."""
+        return questions.QUESTIONS
+
+    def answer(self, question: str, arguments: Sequence[str]) -> Mapping[str, object]:
+        """Answer from the table, as it is now."""
+        with self._running():
+            return questions.answer(self.speaker, question, arguments)
 
     def close(self) -> None:
         """End every subscription and every session."""
