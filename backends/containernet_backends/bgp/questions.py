@@ -123,13 +123,13 @@ def show(speaker: Speaker, text: str) -> dict[str, Any]:
     return {
         "prefix": str(prefix),
         "paths": [
-            {**_path(each.path), "rule": each.rule, "stale": _is_stale(each.path, family)} for each in ranked
+            {"rule": each.rule, "stale": _is_stale(each.path, family), **_path(each.path)} for each in ranked
         ],
-        "told": {
-            str(remote.address): _told(speaker, remote.member, family, raw)
+        "told": [
+            {"peer": str(remote.address), "told": _told(speaker, remote.member, family, raw)}
             for remote in speaker.remotes.values()
             if remote.member is not None
-        },
+        ],
     }
 
 
