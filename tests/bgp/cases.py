@@ -10,6 +10,7 @@ skipped, and what is not played is not in the table.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Set as AbstractSet
@@ -27,9 +28,10 @@ from . import calico, raw
 from .daemons import Daemon
 from .exabgp import Exabgp
 from .frr import Frr
+from .ours import Ours
 from .raw import Listener, Raw
 from .topology import Host, Segment
-from .values import NO_ADVERTISE, NO_EXPORT, Neighbour, Path, Range, Speaker
+from .values import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, Neighbour, Path, Range, Speaker
 
 # What a class may have in its `abilities`.
 ABILITIES = {
@@ -46,6 +48,7 @@ ABILITIES = {
     "max-prefix": "ends a session that tells too much (RFC 4486: Cease/1)",
     "long-parameters": "RFC 9072",
     "multihop": "eBGP over routers",
+    "multipath": "uses several paths of equal cost",
     "notification-restart": "RFC 8538",
     "observer": "shows what was on the wire",
     "passive": "waits to be dialled",
@@ -57,7 +60,9 @@ ABILITIES = {
     "restart": "RFC 4724, as the one who restarts and as the one who waits",
     "route-origin": "can announce RFC 4360's Route Origin",
     "same-identifier": "RFC 6286: one BGP Identifier in two ASes",
+    "send-hold": "RFC 9687",
     "shutdown-message": "RFC 9003",
+    "tunnels": "RFC 9012",
 }
 
 OUR_AS, THEIR_AS, THIRD_AS = 65001, 4200000002, 65003
@@ -566,6 +571,136 @@ def a_calico_node(bed: Bed) -> None:
     assert "203.0.113.0/24" not in {str(each.prefix) for each in ours.paths()}
 
 
+@case("Calico's confd templates", both={"calico"})
+def like_a_calico_node(bed: Bed) -> None:
+    """As one node to another: both dial, paths have identifiers, routes the preference of Calico's."""
+    here, there = bed.host(), bed.host()
+    ours = bed.daemon(
+        bed.ours,
+        here,
+        calico.AS,
+        Neighbour(address=there.address(), asn=calico.AS, add_paths="both", graceful_restart=120),
+    )
+    us = calico.towards(Neighbour(address=here.address(), asn=calico.AS))
+    theirs = bed.daemon(bed.theirs, there, calico.AS, us)
+    start(ours, theirs)
+    ours.announce(path(OURS), path(OURS6))
+    theirs.announce(path(THEIRS), path(THEIRS6))
+    for each in (OURS, OURS6):
+        assert theirs.wait_path(each).local_pref == calico.LOCAL_PREF
+    for each in (THEIRS, THEIRS6):
+        held = ours.wait_path(each)
+        assert held.local_pref == calico.LOCAL_PREF
+        assert held.path_id
+    session = ours.sessions()[there.address()]
+    assert session.capabilities >= {"add-path", "restart", "refresh", "enhanced-refresh"}
+    assert session.hold_time == 240
+    up(ours, theirs)
+
+
+@case("RFC 8326 s4.1", ours={"drain"})
+def we_drain(bed: Bed) -> None:
+    """Before we leave, our routes are told again as the last choice: by community, within the AS by rank."""
+    for asns in ((OUR_AS, OUR_AS), (OUR_AS, THEIR_AS)):
+        ours, theirs = bed.pair(asns=asns)
+        ours.announce(path(OURS), path(OURS6))
+        theirs.wait_paths((OURS, OURS6))
+        ours.drain()  # type: ignore[attr-defined]
+        for each in (OURS, OURS6):
+            held = theirs.wait_path(each, lambda held: GRACEFUL_SHUTDOWN in held.communities)
+            assert held.local_pref == 0 or asns[0] != asns[1]
+
+
+@case("RFC 8326 s4.2", ours={"drain"})
+def they_drain(bed: Bed) -> None:
+    """What another system marks so is the last choice of ours."""
+    ours, theirs = bed.pair()
+    theirs.announce(path(THEIRS, communities=frozenset({GRACEFUL_SHUTDOWN})))
+    assert ours.wait_path(THEIRS).local_pref == 0
+
+
+@case("RFC 8538 s4", both={"notification-restart"})
+def a_notification_keeps_routes(bed: Bed) -> None:
+    """Who falls silent is told so, and its routes stay as stale; both ways."""
+    ours, theirs = bed.pair(hold_time=3, graceful_restart=60)
+    ours.announce(path(OURS))
+    theirs.announce(path(THEIRS))
+    for one, other, prefix in ((ours, theirs, THEIRS), (theirs, ours, OURS)):
+        one.wait_path(prefix)
+        other.wait_session(one.host.address())
+        other.freeze()
+        one.wait_down(other.host.address(), patience=6)
+        assert one.wait_path(prefix).stale
+        other.thaw()
+        one.wait_path(prefix, lambda held: not held.stale)
+
+
+@case("RFC 8538 s3.1", both={"notification-restart"})
+def a_hard_reset_takes_them_away(bed: Bed) -> None:
+    """A session that the administrator shuts down leaves nothing on either side."""
+    ours, theirs = bed.pair(graceful_restart=60)
+    ours.announce(path(OURS))
+    theirs.announce(path(THEIRS))
+    theirs.wait_path(OURS)
+    ours.wait_path(THEIRS)
+    ours.shut_down(theirs.host.address())
+    theirs.wait_gone(OURS)
+    ours.wait_gone(THEIRS)
+
+
+@case("RFC 4271 s9.1.2.2, RFC 7938 s5.2.1", ours={"multipath"})
+def two_equal_paths(bed: Bed) -> None:
+    """Of one prefix by two neighbours both are used; of two unequal ones the shorter alone."""
+    here, *edges = bed.host(), bed.host(), bed.host()
+    neighbours = [Neighbour(address=each.address(), asn=THEIR_AS) for each in edges]
+    ours = bed.daemon(bed.ours, here, OUR_AS, *neighbours, multipath=4)
+    back = Neighbour(address=here.address(), asn=OUR_AS)
+    both = [bed.daemon(bed.theirs, each, THEIR_AS, back) for each in edges]
+    start(ours, *both)
+    longer = {both[0]: (), both[1]: (THIRD_AS,)}
+    for each in both:
+        each.announce(path(THEIRS), path(THIRD, as_path=longer[each]))
+
+    def used(prefix: str) -> set[Any]:
+        return {each.next_hop for each in ours.paths() if each.best and str(each.prefix) == prefix}
+
+    def known(prefix: str) -> int:
+        return sum(str(each.prefix) == prefix for each in ours.paths())
+
+    wait_until(lambda: known(THEIRS) == known(THIRD) == 2, what="two paths to each")
+    assert used(THEIRS) == {each.address() for each in edges}
+    assert used(THIRD) == {edges[0].address()}
+
+
+@case("RFC 9012 s2", ours={"tunnels"}, theirs={"reflector", "decides"})
+def tunnels_through_them(bed: Bed) -> None:
+    """How a host wants its packets arrives at another of ours, through a reflector of theirs."""
+    middle, *ends = bed.host(), bed.host(), bed.host()
+    clients = [Neighbour(address=each.address(), asn=OUR_AS, client=True) for each in ends]
+    theirs = bed.daemon(bed.theirs, middle, OUR_AS, *clients)
+    one, other = (
+        bed.daemon(bed.ours, each, OUR_AS, Neighbour(address=middle.address(), asn=OUR_AS)) for each in ends
+    )
+    start(theirs, one, other)
+    assert isinstance(one, Ours)
+    assert isinstance(other, Ours)
+    other.subscribe()
+    words: dict[str, str | int] = {"VNI": 4097, "VtepMAC": "02:00:00:00:00:01", "Port": 8472}
+    for prefix, version in ((OURS, 4), (OURS6, 6)):
+        one.announce_route(prefix, ends[0].address(version), "vxlan", words)
+    one.announce_route(THIRD, ends[0].address(), "ipip")
+    # The next hop may be changed on the way; the endpoint is not.
+    expected = {
+        prefix: {"next_hops": [str(ends[0].address(version))], "tunnel": tunnel, "words": said}
+        for prefix, version, tunnel, said in (
+            (OURS, 4, "vxlan", words),
+            (OURS6, 6, "vxlan", words),
+            (THIRD, 4, "ipip", {}),
+        )
+    }
+    wait_until(lambda: other.heard()["routes"] == expected, what="the tunnels arrive")
+
+
 # How sessions end.
 
 
@@ -689,8 +824,7 @@ def a_raw_peer_falls_silent(bed: Bed) -> None:
 
 @case("RFC 4271 s6.1, s6.2", alone=True)
 def broken_openings(bed: Bed) -> None:
-    """Each is answered by its code, and the connection ends."""
-    ours, host = bed.against_raw()
+    """Each is answered by its code, and the connection ends; a host each, for errors in a row cost time."""
     good = raw.open_message(THIRD_AS, "10.255.0.9", capabilities=raw.usual(THIRD_AS))
     broken = {
         (1, 1): b"\0" + good[1:],
@@ -701,11 +835,14 @@ def broken_openings(bed: Bed) -> None:
         (2, 3): raw.open_message(THIRD_AS, "0.0.0.0", capabilities=raw.usual(THIRD_AS)),
         (2, 6): raw.open_message(THIRD_AS, "10.255.0.9", hold_time=2, capabilities=raw.usual(THIRD_AS)),
     }
+    here, hosts = bed.host(), {expected: bed.host() for expected in broken}
+    neighbours = [Neighbour(address=each.address(), asn=THIRD_AS, passive=True) for each in hosts.values()]
+    (ours,) = start(bed.daemon(bed.ours, here, OUR_AS, *neighbours))
     for expected, octets in broken.items():
-        assert rejection(bed, ours, host, octets) == expected
+        assert rejection(ours, hosts[expected], octets) == expected
 
 
-def rejection(bed: Bed, ours: Daemon, host: Host, octets: bytes) -> tuple[int, int]:
+def rejection(ours: Daemon, host: Host, octets: bytes) -> tuple[int, int]:
     """Dial until our side talks to us, say this, and return with which NOTIFICATION it ends the connection."""
 
     def tried() -> tuple[int, int] | None:
@@ -846,6 +983,48 @@ def a_call_from_afar(bed: Bed) -> None:
     bed.dial(ours, host, ttl=255).establish(THIRD_AS, "10.255.0.9")
 
 
+@case("RFC 9687", ours={"send-hold"}, alone=True)
+def a_peer_that_takes_nothing(bed: Bed) -> None:
+    """One that lives but does not read is left alone, when its time is over."""
+    ours, host = bed.against_raw(hold_time=3, send_hold_time=4)
+    peer = bed.dial(ours, host)
+    peer.establish(THIRD_AS, "10.255.0.9", hold_time=3)
+    # 3 MB: more than both kernels take, and their send buffer holds 2 MB at most.
+    marks = [frozenset(f"65000:{each}:{other}" for other in range(300)) for each in range(900)]
+    ours.announce(*(path(f"10.{at >> 8}.{at & 255}.0/24", large=each) for at, each in enumerate(marks)))
+
+    def left() -> bool:
+        with contextlib.suppress(OSError):
+            peer.send(raw.message(raw.KEEPALIVE))
+        return ours.sessions()[host.address()].state != "established"
+
+    wait_until(left, what="the session ends", patience=10)
+    assert "RFC 9687" in ours.sessions()[host.address()].error
+
+
+@case("RFC 4456 s8", alone=True)
+def reflection_loops(bed: Bed) -> None:
+    """What we said ourselves, and what went through our cluster, is not used; what else was reflected is."""
+    here, there = bed.host(), bed.host()
+    neighbour = Neighbour(address=there.address(), asn=OUR_AS, passive=True, client=True)
+    cluster = IPv4Address("10.254.0.1")
+    (ours,) = start(bed.daemon(bed.ours, here, OUR_AS, neighbour, cluster_id=cluster))
+    peer = bed.dial(ours, there)
+    peer.establish(OUR_AS, "10.255.0.9")
+    plain = raw.attributes(next_hop=str(there.address()), local_pref=100)
+    stranger = IPv4Address("10.255.0.77")
+    for originator, clusters, prefix in (
+        (ours.speaker.router_id, (stranger,), "10.3.1.0/24"),
+        (stranger, (stranger, cluster), "10.3.2.0/24"),
+        (stranger, (stranger,), THIRD),
+    ):
+        reflected = raw.attribute(raw.OPTIONAL, 9, originator.packed)
+        reflected += raw.attribute(raw.OPTIONAL, 10, b"".join(each.packed for each in clusters))
+        peer.send(raw.update(attributes=plain + reflected, nlri=raw.nlri(prefix)))
+    assert ours.wait_path(THIRD).originator_id == stranger
+    assert [str(each.prefix) for each in ours.paths() if each.best] == [THIRD]
+
+
 CASES: tuple[Case, ...] = (
     routes_between_systems,
     every_attribute_within_a_system,
@@ -871,6 +1050,13 @@ CASES: tuple[Case, ...] = (
     communities_that_keep_inside,
     we_ask_for_a_refresh,
     a_calico_node,
+    like_a_calico_node,
+    we_drain,
+    they_drain,
+    a_notification_keeps_routes,
+    a_hard_reset_takes_them_away,
+    two_equal_paths,
+    tunnels_through_them,
     they_fall_silent,
     we_fall_silent,
     they_crash,
@@ -891,4 +1077,6 @@ ALONE: tuple[Case, ...] = (
     long_parameters,
     a_packet_from_afar,
     a_call_from_afar,
+    a_peer_that_takes_nothing,
+    reflection_loops,
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path as File
 from typing import Any
+
+import attrs
 
 from containernet.model import Address
 from containernet_backends.bgp import communities
@@ -30,25 +32,19 @@ class Ours(Daemon):
     commands = ()
     profile = ""
     abilities = frozenset(
-        {"add-path-receive", "decides", "extended-next-hop", "gtsm", "long-messages", "long-parameters"}
-        | {
-            "many-communities",
-            "max-prefix",
-            "multihop",
-            "notification-restart",
-            "passive",
-            "password",
-            "policy",
-        }
-        | {"range", "reflector", "refresh", "restart", "route-origin", "same-identifier", "shutdown-message"}
-        | {"drain", "gtsm-at-once"}
+        {"add-path-receive", "decides", "drain", "extended-next-hop", "gtsm", "gtsm-at-once", "long-messages"}
+        | {"long-parameters", "many-communities", "max-prefix", "multihop", "multipath", "notification-restart"}
+        | {"passive", "password", "policy", "range", "reflector", "refresh", "restart", "route-origin"}
+        | {"same-identifier", "send-hold", "shutdown-message", "tunnels"}
     )
 
     def _words(self, *, restarting: bool) -> list[str]:
         return [sys.executable, str(_PROCESS), f"{self.directory}/config", f"{self.directory}/ctl"]
 
     def _answers(self) -> bool:
-        self._announce(self._announced.values())
+        self.ask("peers")
+        if self._announced:
+            self._announce(self._announced.values())
         return True
 
     def ask(self, word: str, *rest: Any, at: int = 0) -> Any:
@@ -79,14 +75,14 @@ class Ours(Daemon):
         """Return [store.bgp] of a speaker."""
         peers = [self._peer(each, speaker) | {"address": str(each.address)} for each in speaker.neighbours]
         peers += [self._peer(each.like, speaker) | {"range": str(each.prefix)} for each in speaker.ranges]
-        restarts = [each.graceful_restart for each in speaker.neighbours]
+        others = [*speaker.neighbours, *(each.like for each in speaker.ranges)]
         return {
             "asn": speaker.asn,
             "router_id": str(speaker.router_id),
             "profile": self.profile,
             "cluster_id": str(speaker.cluster_id or ""),
             "multipath": speaker.multipath,
-            "restart_time": max(restarts, default=0),
+            "restart_time": max((each.graceful_restart for each in others), default=0),
             "peer": peers,
             "policy": [{"name": "everything", "default": "accept"}],
         }
@@ -96,7 +92,8 @@ class Ours(Daemon):
         return {
             "asn": each.asn,
             "passive": each.passive,
-            "hold_time": each.hold_time,
+            "hold_time": -1 if self.profile else each.hold_time,
+            "send_hold_time": each.send_hold_time,
             "password": each.password,
             "multihop": each.multihop,
             "ttl_security": int(each.ttl_security),
@@ -147,6 +144,27 @@ class Ours(Daemon):
         """Ask everybody to take another way (RFC 8326)."""
         self.ask("drain")
 
+    def announce_route(
+        self,
+        prefix: str,
+        next_hop: Address,
+        tunnel: str = "",
+        words: Mapping[str, str | int] | None = None,
+        *,
+        at: int = 0,
+    ) -> None:
+        """Announce a route as an agent does."""
+        self.ask("route", prefix, str(next_hop), tunnel, words or {}, at=at)
+
+    def subscribe(self, at: int = 0) -> None:
+        """Begin to hear as an agent does."""
+        self.ask("subscribe", at=at)
+
+    def heard(self, at: int = 0) -> dict[str, Any]:
+        """Return what the subscription made of it: `routes` by prefix, and prefixes that it `lost`."""
+        told: dict[str, Any] = self.ask("heard", at=at)
+        return told
+
     def _sessions(self) -> list[Session]:
         return [_session(each) for each in self.ask("peers")]
 
@@ -155,6 +173,31 @@ class Ours(Daemon):
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | {"PYTHONWARNINGS": "error"}
+
+
+class OursLikeCalico(Ours):
+    """Our speaker as one of Calico's nodes."""
+
+    profile = "calico"
+    abilities = Ours.abilities | {"calico"}
+
+
+class Crowd(Ours):
+    """As many speakers of ours as its host has IPv4 addresses, each a host's; they call the same neighbours."""
+
+    def options(self) -> list[dict[str, Any]]:
+        """Return [store.bgp] of each."""
+        found = []
+        for own in self.addresses:
+            calling = (attrs.evolve(each, local_address=own) for each in self.speaker.neighbours)
+            speaker = attrs.evolve(self.speaker, router_id=IPv4Address(int(own)), neighbours=tuple(calling))
+            found.append(self.store(speaker) | {"listen": []})
+        return found
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where the speakers are, in their order."""
+        return [each.ip for each in self.host.addresses if each.version == 4]
 
 
 def _session(told: dict[str, Any]) -> Session:

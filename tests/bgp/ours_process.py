@@ -11,6 +11,7 @@ Only what is installed is imported: it runs as a script, wherever.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socketserver
@@ -21,8 +22,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from containernet.errors import ContainernetError
-from containernet.model import Route, Tunnel
+from containernet.contracts import Subscription
+from containernet.errors import ContainernetError, StoreUnavailable
+from containernet.events import Announced, Snapshot, Withdrawn
+from containernet.model import Prefix, Route, Tunnel
 from containernet_backends.bgp import BgpStore, communities, nlri, questions
 from containernet_backends.bgp.attributes import AS_SEQUENCE, Attributes, Segment
 from containernet_backends.bgp.families import IPV4, IPV6, Family
@@ -71,25 +74,82 @@ def withdraw(store: BgpStore, *prefixes: str) -> None:
         store.speaker.originate(*where(each), None)
 
 
-def route(store: BgpStore, prefix: str, node: str, next_hop: str, tunnel: str, words: dict[str, str]) -> None:
+def route(store: BgpStore, prefix: str, next_hop: str, tunnel: str, words: dict[str, Any]) -> None:
     """Announce a route as an agent does."""
     store.announce(
         Route(
             prefix=ip_network(prefix),
-            node=node,
+            node="",
             next_hop=ip_address(next_hop),
             tunnel=Tunnel(type=tunnel, data=words),
         )
     )
 
 
+class Reader(threading.Thread):
+    """Hears as an agent does, and notes what was lost: withdrawn, or not in a later snapshot."""
+
+    def __init__(self, store: BgpStore) -> None:
+        super().__init__(daemon=True)
+        self.routes: dict[Prefix, Route] = {}
+        self.lost: set[Prefix] = set()
+        self._store = store
+
+    def run(self) -> None:
+        """Subscribe, and again after each time that the store could not be heard."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                self._hear(self._store.subscribe())
+
+    def _hear(self, subscription: Subscription) -> None:
+        while True:
+            match subscription.next_event(3600):
+                case Snapshot(routes=routes):
+                    known = {route.prefix: route for route in routes}
+                    self.lost |= self.routes.keys() - known.keys()
+                    self.routes = known
+                case Announced(route=route):
+                    self.routes[route.prefix] = route
+                case Withdrawn(prefix=prefix):
+                    self.lost.add(prefix)
+                    self.routes.pop(prefix, None)
+                case _:
+                    return
+
+
+READERS: dict[BgpStore, Reader] = {}
+
+
+def subscribe(store: BgpStore) -> None:
+    """Begin to hear."""
+    READERS[store] = Reader(store)
+    READERS[store].start()
+
+
+def heard(store: BgpStore) -> dict[str, Any]:
+    """Return what was heard."""
+    reader = READERS[store]
+    return {
+        "routes": {
+            str(prefix): {
+                "next_hops": sorted(str(path.next_hop) for path in route.paths),
+                "tunnel": route.tunnel.type,
+                "words": dict(route.tunnel.data),
+            }
+            for prefix, route in list(reader.routes.items())
+        },
+        "lost": sorted(map(str, list(reader.lost))),
+    }
+
+
 ORDERS: dict[str, Callable[..., Any]] = {
     "peers": lambda store: questions.peers(store.speaker),
-    "count": lambda store: sum(map(len, store.speaker.table.routes.values())),
     "paths": paths,
     "announce": announce,
     "withdraw": withdraw,
     "route": route,
+    "subscribe": subscribe,
+    "heard": heard,
     "refresh": lambda store, address: store.speaker.refresh(ip_address(address)),
     "shut_down": lambda store, address, reason: store.speaker.shut_down(ip_address(address), reason),
     "bring_up": lambda store, address: store.speaker.bring_up(ip_address(address)),

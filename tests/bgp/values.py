@@ -23,6 +23,7 @@ WELL_KNOWN = {
     "no-advertise": "65535:65282",
     "local-AS": "65535:65283",
 }
+GRACEFUL_SHUTDOWN = WELL_KNOWN["graceful-shutdown"]
 NO_EXPORT, NO_ADVERTISE = WELL_KNOWN["no-export"], WELL_KNOWN["no-advertise"]
 
 
@@ -36,6 +37,7 @@ class Neighbour:
         local_address: of ours, to speak from; None: the host's first of the same family.
         passive: wait to be dialled.
         hold_time: seconds offered; the keepalive interval is a third.
+        send_hold_time: seconds in which it has to take something of what is sent (RFC 9687); 0: the usual ones.
         password: RFC 2385; empty: none.
         multihop: for eBGP over this many hops; 0: only on the wire.
         ttl_security: accept only what comes with TTL 255 (RFC 5082).
@@ -55,6 +57,7 @@ class Neighbour:
     local_address: Address | None = None
     passive: bool = False
     hold_time: int = 9
+    send_hold_time: int = 0
     password: str = ""
     multihop: int = 0
     ttl_security: bool = False

@@ -72,6 +72,17 @@ def test_the_profile_calico_is_as_its_nodes_are() -> None:
     assert options('profile = "calico"\nlocal_pref = 7').preference == 7
 
 
+def test_callers_from_afar_are_stopped_where_no_peer_may_be_there() -> None:
+    """RFC 5082: by family, the one that may be farthest away; one that may be anywhere opens it for all."""
+    near = '[[peer]]\naddress = "192.0.2.2"\nttl_security = 1\n'
+    far = '[[peer]]\naddress = "192.0.2.3"\nttl_security = 3\n'
+    anywhere = '[[peer]]\naddress = "2001:db8::2"\n'
+    assert options(near + far + anywhere).hops(4) == 3
+    assert options(near + far + anywhere).hops(6) == 0
+    assert options(near + '[[peer]]\naddress = "192.0.2.4"').hops(4) == 0
+    assert options("").hops(4) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "address", "port"),
     [

@@ -72,6 +72,7 @@ class Connection:
         self.keepalive_at: float | None = None
         self.stuck_at: float | None = None
         self._jitter = jitter
+        self._send_hold_time = 0.0  # as configured; 0: it is not
 
     @property
     def deadline(self) -> float | None:
@@ -93,6 +94,7 @@ class Connection:
         """Enter OpenConfirm: the peer's OPEN is good. A KEEPALIVE is to be written."""
         self.state = State.OPEN_CONFIRM
         self.negotiated = negotiated
+        self._send_hold_time = peer.send_hold_time
         if peer.extended_messages:  # RFC 8654 s4: offered, so to be received, whatever the peer offered
             self.framer.maximum = EXTENDED_MAXIMUM
         # With a hold time of 0 the RFC starts no timer here (s8.2.2), and a peer that then says nothing more
@@ -129,4 +131,7 @@ class Connection:
     @property
     def send_hold_time(self) -> float:
         """Seconds in which TCP has to take something."""
-        return max(SHORTEST_SEND_HOLD, 2.0 * (self.negotiated.hold_time if self.negotiated else 0))
+        hold_time = self.negotiated.hold_time if self.negotiated else 0
+        if self._send_hold_time:  # RFC 9687 s4.2: it MUST be longer than the hold time
+            return max(self._send_hold_time, hold_time + 1.0)
+        return max(SHORTEST_SEND_HOLD, 2.0 * hold_time)

@@ -62,6 +62,8 @@ class Neighbour:
         client: we reflect to it and for it (RFC 4456).
         next_hop_self: tell it that the way to everybody is through us.
         hold_time: seconds, 0 or at least 3; -1: the speaker's.
+        send_hold_time: seconds in which it has to take something of what we send; 0: 8 minutes, or twice the
+            hold time where that is more (RFC 9687).
         families: `ipv4`, `ipv6`.
         add_paths: take several paths of a prefix from it (RFC 7911).
         import_policy, export_policy: names of [[store.bgp.policy]]; empty: everything where the session is
@@ -85,6 +87,7 @@ class Neighbour:
     client: bool = False
     next_hop_self: bool = False
     hold_time: int = -1
+    send_hold_time: int = attrs.field(default=0, validator=between(0, 65535))
     families: tuple[str, ...] = attrs.field(default=("ipv4", "ipv6"), converter=tuple[str, ...])
     add_paths: bool = False
     import_policy: str = ""
@@ -297,6 +300,7 @@ class BgpOptions:
             passive=neighbour.passive or bool(neighbour.range),
             dynamic=bool(neighbour.range),
             hold_time=hold_time,
+            send_hold_time=neighbour.send_hold_time,
             families=families,
             add_paths=families if neighbour.add_paths else (),
             graceful_restart=neighbour.graceful_restart,

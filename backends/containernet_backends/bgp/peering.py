@@ -52,6 +52,7 @@ class Peer:
         passive: wait for the peer to dial.
         dynamic: it was accepted out of a range: never dialled, forgotten when its session ends.
         hold_time: seconds that we offer: 0 (no keepalives) or at least 3 (RFC 4271 s4.2).
+        send_hold_time: seconds in which it has to take something of what we send; 0: as RFC 9687 s4.2 advises.
         connect_retry: seconds between dials, jittered (RFC 4271 s10).
         families: which we offer.
         add_paths: families in which we offer to receive several paths of a prefix (RFC 7911).
@@ -67,6 +68,7 @@ class Peer:
     passive: bool = False
     dynamic: bool = False
     hold_time: int = 9
+    send_hold_time: float = 0.0
     connect_retry: float = 5.0
     families: tuple[Family, ...] = FAMILIES
     add_paths: tuple[Family, ...] = ()
