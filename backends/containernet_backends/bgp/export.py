@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
+from operator import itemgetter
 
 import attrs
 
@@ -261,12 +262,12 @@ class Exports:
         family, negotiated = stream.watch.family, stream.members[0].negotiated
         routes = self._table.routes[family]
         seats = {member.source for member in stream.members}
-        changes = defaultdict(list)
-        for nlri, change in stream.take(self._size, routes):
-            changes[change].append(nlri)
+        changes: defaultdict[_Change, list[bytes]] = defaultdict(list)
+        for change, some in groupby(stream.take(self._size, routes), itemgetter(1)):
+            changes[change].extend(map(itemgetter(0), some))
         said = _Said(stream.telling, seats, again=stream.again)
-        for (old, new), some in changes.items():
-            said.add(chosen(old), chosen(new), some)
+        for (old, new), nlris in changes.items():
+            said.add(chosen(old), chosen(new), nlris)
         ahead, stream.ahead = stream.ahead, []
         behind: list[bytes] = []
         if not stream.has_news:
@@ -381,6 +382,8 @@ class _Said:
 
     def add(self, old: Path | None, new: Path | None, nlris: list[bytes]) -> None:
         """These prefixes were told as `old` and are now `new`; None: as nothing."""
+        if len(self._seats) == 1 and all(path is None or path.source in self._seats for path in (old, new)):
+            return  # it is the only member's own word
         moved = old is None or new is None or old.source is not new.source
         for was, some in self._split(old, nlris):
             for now, these in self._split(new, some):

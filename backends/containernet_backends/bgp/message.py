@@ -48,6 +48,7 @@ EXTENDED_MAXIMUM = 65535  # RFC 8654 s4
 _MARKER = b"\xff" * 16
 _HEADER = struct.Struct(">16sHB")
 _MINIMUM = {OPEN: 29, UPDATE: 23, NOTIFICATION: 21, KEEPALIVE: 19, ROUTE_REFRESH: 23}
+_LEAST = _MINIMUM[UPDATE]
 _KEEPALIVE = _HEADER.pack(_MARKER, HEADER, KEEPALIVE)
 
 
@@ -90,14 +91,20 @@ class Framer:
         if len(buffer) < HEADER or len(buffer) < self._check(buffer, 0)[0]:
             return
         data = bytes(buffer)  # one copy, then slices of it; a slice of a bytearray would be a bytearray
-        at = 0
-        while len(data) - at >= HEADER:
-            length, kind = self._check(data, at)
-            if len(data) - at < length:
-                return
-            del buffer[:length]
-            yield kind, data[at + HEADER : at + length]
-            at += length
+        at, end = 0, len(data)
+        try:
+            while end - at >= HEADER:
+                length, kind = data[at + 16] << 8 | data[at + 17], data[at + 18]
+                plain = kind == UPDATE and _LEAST <= length <= self.maximum and data.startswith(_MARKER, at)
+                if not plain:  # `_check` knows all rules; this one is the hot path
+                    length, kind = self._check(data, at)
+                if end - at < length:
+                    return
+                body = data[at + HEADER : at + length]
+                at += length
+                yield kind, body
+        finally:  # also where nobody asks for the rest
+            del buffer[:at]
 
     def _check(self, data: bytes | bytearray, at: int) -> tuple[int, int]:
         marker, length, kind = _HEADER.unpack_from(data, at)

@@ -48,6 +48,11 @@ def split(field: bytes, family: Family) -> list[bytes]:
         Violation: a prefix is longer than an address, or the last one is cut off (RFC 7606 s5.3). Then nothing
             in the field can be trusted, not even to withdraw it.
     """
+    if field and not field[0] % 8 and field[0] <= _BITS[family.afi]:  # no spare bits: perhaps all are as long
+        width = 1 + field[0] // 8
+        count, rest = divmod(len(field), width)
+        if not rest and field[::width] == field[:1] * count:
+            return list(struct.unpack(f"{width}s" * count, field)) if count > 1 else [field]
     found: list[bytes] = _expression(family).findall(field)
     if len(b"".join(found)) == len(field):  # faster than to add the lengths
         return found

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
+from itertools import takewhile
+from typing import TypeGuard
 
 import attrs
 
@@ -114,11 +117,19 @@ class Remote:
         self.inbox.append(said)
         self.inbox_octets += len(said) + OVERHEAD
 
-    def next_said(self) -> Said:
-        """Take the first of what waits for the table."""
-        said = self.inbox.popleft()
-        self.inbox_octets -= len(said) + OVERHEAD
-        return said
+    def hear_updates(self, bodies: Collection[bytes]) -> None:
+        """Put UPDATEs behind what waits for the table."""
+        self.inbox.extend(bodies)
+        self.inbox_octets += sum(map(len, bodies)) + OVERHEAD * len(bodies)
+
+    def next_updates(self) -> Iterator[bytes]:
+        """Yield the UPDATEs that wait for the table, up to the first mark; they stay there."""
+        return takewhile(_is_update, self.inbox)  # type: ignore[arg-type]  # the marks are left out
+
+    def skip(self, count: int) -> None:
+        """Take the first of what waits for the table away."""
+        for _ in range(count):
+            self.inbox_octets -= len(self.inbox.popleft()) + OVERHEAD
 
     def note_fault(self, fault: str) -> bool:
         """Count an error by its kind, and return whether it is the first of its kind.
@@ -148,3 +159,7 @@ class Remote:
         self.inbox_octets = 0
         self.since = now
         self.reason = reason
+
+
+def _is_update(said: Said) -> TypeGuard[bytes]:
+    return type(said) is bytes

@@ -236,13 +236,18 @@ class Table:
         source, routes = path.source, self.routes[family]
         if path.refused:
             source.refused[path.refused] += len(nlris)
-        if routes.keys().isdisjoint(nlris):
+        if nlris and nlris[0] not in routes:  # most probably all are new
             known = len(routes)
+            deque(map(routes.setdefault, nlris, repeat(path.alone)), 0)
+            count = len(routes) - known
+            source.held[family] += count
+            new = nlris if count == len(nlris) else list(islice(reversed(routes), count))
             for watch in self._watches[family]:
-                watch.note(nlris, repeat(None))
-            routes.update(dict.fromkeys(nlris, path.alone))
-            source.held[family] += len(routes) - known
-            return
+                watch.note(new, repeat(None))
+            if new is nlris:
+                return
+            among = set(new)
+            nlris = [nlri for nlri in nlris if nlri not in among]
         nlris = list(dict.fromkeys(nlris))  # named twice in one message, it is announced once
         before = list(map(routes.get, nlris))
         kinds = Counter(before)

@@ -62,8 +62,12 @@ from .telling import Terms
 log = logging.getLogger(__name__)
 
 SLICE = 0.005  # seconds of table work in one turn
+LISTENING = 0.05  # seconds in which peers that talk are listened to, before what they said is told
+LONGEST_PAUSE = 0.2  # seconds between two tellings
+ACCEPTED = 64  # callers that are let in at one time
 GOODBYE = 1.0  # seconds in which a peer may read why its connection ends
 GOODBYES = 256  # connections that end at one time; of more, the oldest are closed at once
+LAST_WORDS = 0.5  # seconds for what a peer said that leaves and asks us to keep its routes
 DEAF = 0.5  # seconds without callers, when there is no descriptor for one
 STALE = 360.0  # seconds in which a peer that is back may tell everything again, before the rest is forgotten
 
@@ -116,6 +120,9 @@ class Speaker:
         self._members: dict[Member, Remote] = {}
         self._waker = -1
         self._more = False
+        self._told_at = self._telling_took = 0.0
+        self._tells_at: float | None = None  # when what is new will be told; None: it was
+        self._told_more = False  # the last telling was cut short
         self._complete = False  # we have heard everything, and say so to those who wait for it
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -337,14 +344,34 @@ class Speaker:
             self._complete = True
             self.local = attrs.evolve(self.local, restarting=False)
             self.exports.begin()
-        until = now + SLICE
-        learnt = self._learn(until)
-        told_more = self._tell(until)
-        self._send()
-        if learnt or told_more or self._busy or self._unsent:
+        learnt = self._learn(now + SLICE)
+        self._tell_in_turn()
+        if learnt or self._told_more or self._busy or self._unsent:
             self._more = True
         if learnt:
             self.changed.notify_all()
+
+    def _tell_in_turn(self) -> None:
+        """Tell what is new, unless it was told just now.
+
+        A telling has its price for each peer, however little is new. So a third of the time is for it, and what
+        comes meanwhile is told in one go. What comes alone is told without delay.
+        """
+        began = time.monotonic()
+        pause = 2 * self._telling_took
+        if self._busy:  # a peer is telling us much: it is listened to first
+            pause = max(pause, LISTENING)
+        elif self._told_more:
+            pause = 0.0
+        self._tells_at = self._told_at + min(pause, LONGEST_PAUSE)
+        if self._tells_at <= began:
+            self._tells_at = None
+            self._told_more = self._tell(began + SLICE)
+            self._send()
+            self._told_at = time.monotonic()
+            self._telling_took = self._told_at - began
+        elif self._unsent:
+            self._send()
 
     def _timeout(self) -> float | None:
         if self._more:
@@ -353,6 +380,8 @@ class Speaker:
         deadlines += self._goodbyes.values()
         if self._deaf_until is not None:
             deadlines.append(self._deaf_until)
+        if self._tells_at is not None:
+            deadlines.append(self._tells_at)
         if not self._complete and (at := self._completes_at()) is not None:
             deadlines.append(at)
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
@@ -505,6 +534,12 @@ class Speaker:
         return self.options.policies[name] if name else default(external=external)
 
     def _accept(self, listener: socket.socket, mask: int) -> None:
+        for _ in range(ACCEPTED):
+            if not self._accept_one(listener):
+                return
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        """Let a caller in, or send it away; return False where there is none."""
         try:
             sock, _ = listener.accept()
         except OSError as error:
@@ -512,23 +547,24 @@ class Speaker:
                 log.warning("BGP: a caller has to wait: %s", error.strerror)
                 self._ignore_callers()
                 self._deaf_until = time.monotonic() + DEAF
-            return  # or it is gone already; the peer will try again
+            return False  # nobody is there, or not any more
         try:
             local, address = sockets.ends(sock)
             remote = self.remotes.get(address) or self._caller(address)
             if remote is None:
                 log.info("BGP: %s called, and is no peer of ours", address)
                 sock.close()
-                return
+                return True
             sockets.prepare(sock, remote.transport)
         except OSError:
             sock.close()
-            return
+            return True
         now = time.monotonic()
         with self._sparing(remote):
             pipe = self._pipe(remote, sock)
             self._arrived(pipe, local)
             self._carry_out(remote, remote.session.accepted(pipe.id, now=now), now)
+        return True
 
     def _caller(self, address: Address) -> Remote | None:
         """Return the peer that an address of one of the ranges is."""
@@ -651,8 +687,7 @@ class Speaker:
         for effect, following in zip_longest(wanted, wanted[1:]):
             match effect:
                 case effects.Received(bodies=bodies):
-                    for body in bodies:
-                        remote.hear(body)
+                    remote.hear_updates(bodies)
                     self._has_said(remote)
                 case effects.Write(connection=number, data=data):
                     if (pipe := remote.pipes.get(number)) is not None:
@@ -741,14 +776,23 @@ class Speaker:
         if remote.member is not None:
             self.exports.leave(remote.member)
             self._members.pop(remote.member, None)
-        self.table.leave(remote.source, down.keep)
+        if keep := down.keep:
+            self._hear_out(remote)
+            keep = keep if not remote.inbox else ()
+        self.table.leave(remote.source, keep)
         remote.end(down.reason, now=time.time())
-        remote.stale_at = now + down.seconds if down.keep else None
+        remote.stale_at = now + down.seconds if keep else None
         if not self.established:
             self.up_since = None
             self.outages += 1
         self._more = True
         self.changed.notify_all()
+
+    def _hear_out(self, remote: Remote) -> None:
+        """Take what a peer said at last: a route would be kept that it has withdrawn. Not for long, though."""
+        until = time.monotonic() + LAST_WORDS
+        while remote.inbox and time.monotonic() < until:
+            self._apply(remote)
 
     # Timers
 
@@ -811,6 +855,9 @@ class Speaker:
                     if not remote.inbox:
                         break
                     self._apply(remote)
+                    if time.monotonic() >= until:
+                        self._busy.append(remote)
+                        break
                 else:
                     self._busy.append(remote)
                 if (pipe := remote.pipes.get(remote.connection)) is not None:
@@ -818,9 +865,10 @@ class Speaker:
         return learnt
 
     def _apply(self, remote: Remote) -> None:
-        said = remote.next_said()
+        said = remote.inbox[0]
         table, source = self.table, remote.source
         if isinstance(said, tuple):
+            remote.skip(1)
             subtype, family = said
             if subtype == RouteRefresh.BEGIN:
                 table.begin_refresh(source, family)
@@ -828,9 +876,12 @@ class Speaker:
                 table.end_of_rib(source, family)
             return
         assert remote.reader is not None
-        remote.updates += 1
+        count, reading = remote.reader.together(remote.next_updates())
+        remote.skip(count or 1)
+        remote.updates += count or 1
         try:
-            reading = remote.reader.read(said)
+            if not count:
+                reading = remote.reader.read(said)
             table.learn(source, reading)
         except Violation as violation:
             self._reject(remote, violation)

@@ -72,6 +72,8 @@ class Reading(NamedTuple):
 
 _MOST_FAULTS = 16
 _MOST_REMEMBERED = 1 << 14  # sets of attributes
+_SHORT = 64  # octets of prefixes: an UPDATE with more costs more than to look at it
+_MANY = 4096  # prefixes that are read together: some ms
 _MOST_OCTETS = 1 << 20  # in which they are written; as values they take up to thirty times as much
 
 
@@ -113,6 +115,40 @@ class Reader:
             if again is not None:
                 return again
         return self._read(withdrawn, field, prefixes)
+
+    def together(self, bodies: Iterable[bytes]) -> tuple[int, Reading]:
+        """Return what the first of some UPDATEs say, read as if they were one, and how many these are.
+
+        They are those up to the first that is long, or does more than to announce IPv4 prefixes with attributes
+        that are remembered, or names a prefix again, so that their order means nothing. `read` is for that one;
+        it says what is wrong with it, too.
+        """
+        count, fields, seen = 0, dict[bytes, list[bytes]](), set[bytes]()
+        for body in bodies if self._plain else ():
+            at = 4 + (body[2] << 8 | body[3])
+            raw, prefixes = body[4:at], body[at:]
+            if body[0] or body[1] or not 0 < len(prefixes) <= _SHORT or len(seen) > _MANY:
+                break
+            if raw not in fields:
+                known = self._known.get(raw)
+                if known is None or not known.complete:
+                    break
+                fields[raw] = []
+            try:
+                found = nlri.split(prefixes, IPV4)
+            except Violation:
+                break
+            if not seen.isdisjoint(found):
+                break
+            seen.update(found)
+            fields[raw] += found
+            count += 1
+        announced = [
+            _new(Announcement, (IPV4, self._known[raw].attributes, found, None))
+            for raw, found in fields.items()
+            if found
+        ]
+        return count, Reading(tuple(announced))
 
     def _again(self, field: bytes) -> Reading | None:
         """Return what an MP_REACH_NLRI says in front of attributes that are remembered with its next hop."""
