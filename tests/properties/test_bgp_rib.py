@@ -146,7 +146,9 @@ def refused(nlri: bytes, word: Word) -> bool:
     loop = US in ases or (
         not word.external and (said.originator_id == OURS or IPv4Address("9.9.9.9") in said.cluster_list)
     )
-    return nlri == NLRIS[-1] or said.next_hop in (OURS, IPv4Address("224.0.0.5")) or wrong_start or loop
+    aggregated = any(segment.type == AS_SET for segment in said.as_path)  # RFC 9774
+    wrong_path = aggregated or wrong_start or loop
+    return nlri == NLRIS[-1] or said.next_hop in (OURS, IPv4Address("224.0.0.5")) or wrong_path
 
 
 def keep_least(words: list[Word], key: Callable[[Word], Any]) -> list[Word]:
@@ -168,9 +170,7 @@ def equal_to_the_best(nlri: bytes, words: Iterable[Word]) -> list[Word]:
     left = keep_least(left, lambda word: -preference(word))
     left = keep_least(
         left,
-        lambda word: sum(
-            1 if segment.type == AS_SET else len(segment.asns) for segment in word.attributes.as_path
-        ),
+        lambda word: sum(len(segment.asns) for segment in word.attributes.as_path),
     )
     left = keep_least(left, lambda word: word.attributes.origin)
 
@@ -178,7 +178,7 @@ def equal_to_the_best(nlri: bytes, words: Iterable[Word]) -> list[Word]:
         path = word.attributes.as_path
         if word.external:
             return PEERS[word.name][0]
-        return path[0].asns[0] if path and path[0].type == AS_SEQUENCE else US
+        return path[0].asns[0] if path else US
 
     left = [
         word
@@ -217,8 +217,8 @@ def told(word: Word, name: str, *, draining: bool) -> Attributes | None:
     if asn != US:
         if NO_EXPORT in said.communities:
             return None
-        front = said.as_path[0].asns if said.as_path and said.as_path[0].type == AS_SEQUENCE else ()
-        path = (Segment(AS_SEQUENCE, (US, *front)), *said.as_path[1 if front else 0 :])
+        front = said.as_path[0].asns if said.as_path else ()
+        path = (Segment(AS_SEQUENCE, (US, *front)),)
         return attrs.evolve(
             said,
             as_path=path,

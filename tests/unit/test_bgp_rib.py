@@ -10,7 +10,15 @@ import pytest
 
 from containernet_backends.bgp import nlri
 from containernet_backends.bgp.arrival import Judge
-from containernet_backends.bgp.attributes import AS_CONFED_SEQUENCE, AS_SEQUENCE, IGP, Attributes, Segment
+from containernet_backends.bgp.attributes import (
+    AS_CONFED_SEQUENCE,
+    AS_CONFED_SET,
+    AS_SEQUENCE,
+    AS_SET,
+    IGP,
+    Attributes,
+    Segment,
+)
 from containernet_backends.bgp.communities import GRACEFUL_SHUTDOWN
 from containernet_backends.bgp.families import IPV4, IPV6, Family
 from containernet_backends.bgp.notification import CEASE, MAXIMUM_PREFIXES, Violation
@@ -98,6 +106,15 @@ def refusal(said: Attributes, *, by: Source, prefix: str = "10.4.7.0/24", rib: T
         (source(8, asn=65001), {"as_path": (Segment(AS_SEQUENCE, (65002, 65001)),)}, "does not begin"),
         (source(8, asn=65001, first_as=False), {"as_path": (Segment(AS_SEQUENCE, (65002,)),)}, ""),
         (source(8, asn=65001), {"as_path": (Segment(AS_CONFED_SEQUENCE, (65001,)),)}, "RFC 5065 s5"),
+        (
+            source(8, asn=65001),
+            {"as_path": (Segment(AS_SEQUENCE, (65001,)), Segment(AS_CONFED_SEQUENCE, (65002,)))},
+            "RFC 5065 s5",
+        ),
+        (source(7), {"as_path": (Segment(AS_CONFED_SEQUENCE, (65001,)),)}, ""),
+        (source(8, asn=65001), {"as_path": (Segment(AS_SET, (65001,)),)}, "RFC 9774 s3"),
+        (source(7), {"as_path": (Segment(AS_SEQUENCE, (1,)), Segment(AS_SET, (2, 3)))}, "RFC 9774 s3"),
+        (source(7), {"as_path": (Segment(AS_CONFED_SET, (65001,)),)}, "RFC 9774 s3"),
         (source(8, asn=65001, policy=NOTHING), {}, "RFC 8212"),
     ],
 )

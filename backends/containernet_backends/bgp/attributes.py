@@ -76,3 +76,9 @@ class Attributes:
     cluster_list: tuple[IPv4Address, ...] = ()
     encapsulations: tuple[Encapsulation, ...] = ()
     unknown: tuple[Unknown, ...] = ()
+
+
+def is_host(address: Address) -> bool:
+    """Return whether an address can be that of one host, as a next hop has to be (RFC 4271 s6.3)."""
+    reserved = address.version == 4 and address.is_reserved  # RFC 1112 s4: class E
+    return not (reserved or address.is_unspecified or address.is_loopback or address.is_multicast)

@@ -15,9 +15,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from containernet.model import Address, Scalar, Tunnel
 
-from .attributes import Encapsulation
+from .attributes import Encapsulation, is_host
 from .families import IPV4, IPV6
-from .wire_attributes import is_host
 
 IP_IN_IP, VXLAN = 7, 8  # IANA's BGP tunnel types
 ENCAPSULATION, EGRESS_ENDPOINT, UDP_PORT = 1, 6, 8  # RFC 9012 s3.2, s3.1, s3.3.2
@@ -48,9 +47,7 @@ def decode(encapsulations: Iterable[Encapsulation]) -> tuple[Tunnel, Address | N
     Where nothing is asked for that we know, the tunnel has no type.
     """
     for each in encapsulations:
-        values = dict(
-            reversed(each.subtlvs)
-        )  # RFC 9012 s3, s13: of one that may stand only once the first counts
+        values = dict(reversed(each.subtlvs))  # RFC 9012 s13: of one that may stand only once the first counts
         endpoint = _endpoint_of(values.get(EGRESS_ENDPOINT))
         if endpoint is None or each.type not in (IP_IN_IP, VXLAN):  # RFC 9012 s3.1: such a tunnel is ignored
             continue
@@ -76,9 +73,10 @@ def _endpoint_of(value: bytes | None) -> Address | tuple[()] | None:
     shape = int.from_bytes(value[4:6], "big"), len(value)
     if shape == (0, 6):
         return ()
-    if shape in ((IPV4.afi, 10), (IPV6.afi, 22)) and is_host(value[6:]):
-        return IPv4Address(value[6:]) if len(value) == 10 else IPv6Address(value[6:])
-    return None
+    if shape not in ((IPV4.afi, 10), (IPV6.afi, 22)):
+        return None
+    address = IPv4Address(value[6:]) if len(value) == 10 else IPv6Address(value[6:])
+    return address if is_host(address) else None
 
 
 def _vxlan(tunnel: Tunnel) -> bytes:

@@ -14,7 +14,7 @@ import attrs
 
 from containernet.model import Address
 
-from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes
+from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SET, Attributes, is_host
 from .families import IPV4, IPV6, Family
 from .paths import Source
 from .peering import Local
@@ -36,7 +36,6 @@ _MARTIANS = (
 _RANGES = [Range.parse(f"{prefix} le {128 if ':' in prefix else 32}") for prefix in _MARTIANS]
 _IS_MARTIAN = {IPV4: matching(_RANGES, 4), IPV6: matching(_RANGES, 6)}
 _FIRST = itemgetter(slice(1, 2))  # the first octet of the address; b"" of the default route
-_NO_HOST = "the next hop is no host's address (RFC 4271 s6.3)"
 _DEFAULT_ROUTE = b"\0"
 _SUSPICIOUS = {
     IPV4: frozenset([b"", b"\0", b"\x7f", b"\xa9", *(bytes([octet]) for octet in range(224, 256))]),
@@ -65,7 +64,7 @@ class Ourselves:
         return (
             _wrong_next_hop(attributes.next_hop, self.addresses)
             or self._loops(source, attributes)
-            or (_wrong_first_as(source, attributes) if source.external else "")
+            or _wrong_path(source, attributes)
         )
 
     def _loops(self, source: Source, attributes: Attributes) -> str:
@@ -87,20 +86,24 @@ def _wrong_next_hop(next_hop: Address | None, ours: Collection[Address]) -> str:
         return "no next hop"
     if next_hop in ours:
         return "the next hop is ourselves (RFC 4271 s6.3)"
-    if next_hop.is_unspecified or next_hop.is_loopback or next_hop.is_multicast:
-        return _NO_HOST
-    if next_hop.version == 4 and int(next_hop) >= 0xF0000000:
-        return _NO_HOST  # RFC 1112 s4: class E
+    if not is_host(next_hop):
+        return "the next hop is no host's address (RFC 4271 s6.3)"
     if next_hop.version == 6 and next_hop.is_link_local:
         return "the next hop is link-local (RFC 2545 s3 asks for a global one)"
     return ""
 
 
-def _wrong_first_as(source: Source, attributes: Attributes) -> str:
+def _wrong_path(source: Source, attributes: Attributes) -> str:
+    # For each of these RFC 7606 asks to take the route for withdrawn, which this comes to.
     path = attributes.as_path
-    if path and path[0].type in (AS_CONFED_SEQUENCE, AS_CONFED_SET):
+    types = {segment.type for segment in path}
+    if not types.isdisjoint((AS_SET, AS_CONFED_SET)):
+        return "there is an AS_SET in the AS_PATH (RFC 9774 s3)"
+    if not source.external:
+        return ""
+    if AS_CONFED_SEQUENCE in types:
         return "a confederation's segment from outside of it (RFC 5065 s5)"
-    if source.first_as and not (path and path[0].type == AS_SEQUENCE and path[0].asns[:1] == (source.asn,)):
+    if source.first_as and not (path and path[0].asns[:1] == (source.asn,)):
         return "the AS_PATH does not begin with the peer's AS (RFC 4271 s6.3)"
     return ""
 

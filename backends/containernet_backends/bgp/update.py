@@ -85,12 +85,10 @@ class Reader:
 
     Args:
         negotiated: on which terms.
-        first_as: an external peer's AS paths begin with its AS (RFC 4271 s6.3); False for a route server.
     """
 
-    def __init__(self, negotiated: Negotiated, *, first_as: bool = True) -> None:
+    def __init__(self, negotiated: Negotiated) -> None:
         self._negotiated = negotiated
-        self._first_as = first_as
         self._plain = IPV4 in negotiated.families and IPV4 not in negotiated.receives_paths
         self._known: dict[bytes, Understood] = {}
         self._elsewhere: dict[tuple[bytes, bytes], tuple[Family, Attributes, bool]] = {}
@@ -214,7 +212,7 @@ class Reader:
     def _understood(self, raw: bytes, pieces: list[Piece]) -> Understood:
         known = self._known.get(raw)
         if known is None:
-            known = wire.understand(pieces, self._negotiated, first_as=self._first_as)
+            known = wire.understand(pieces, self._negotiated)
             self._make_room(len(raw))
             self._known[raw] = known
         return known
@@ -224,10 +222,6 @@ class Reader:
         if found is not None:
             return found[1]
         hop, link_local = _next_hop(reach, self._negotiated)
-        if not wire.is_host(hop.packed):  # RFC 4271 s6.3, RFC 7606 s3 e
-            reason = f"next hop {hop} is not the address of a host (RFC 4271 s6.3)"
-            faults.append(Fault(Approach.WITHDRAW, reason, OPTIONAL_ATTRIBUTE, reach.raw))
-            return known.attributes
         attributes = attrs.evolve(known.attributes, next_hop=hop, link_local=link_local)
         self._make_room(len(rest) + len(reach.head))
         self._elsewhere[rest, reach.head] = reach.family, attributes, not faults

@@ -155,13 +155,11 @@ class _Kind(NamedTuple):
     internal: bool = False
 
 
-def understand(pieces: Iterable[Piece], negotiated: Negotiated, *, first_as: bool = True) -> Understood:
+def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
     """Return what these attributes mean, from a peer on those terms.
 
     Args:
         pieces: without MP_REACH_NLRI and MP_UNREACH_NLRI.
-        first_as: an external peer's AS path has to begin with its AS, as RFC 4271 s6.3 lets us demand. A route
-            server's does not.
 
     Raises:
         Violation: a well-known attribute that we do not know (RFC 4271 s6.3).
@@ -197,15 +195,6 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated, *, first_as: boo
             faults.append(Fault(kind.approach, reason, kind.subcode, piece.raw))
     if not negotiated.as4:
         _merge(values)
-    path: tuple[Segment, ...] = values.get("as_path", ())  # type: ignore[assignment]
-    if first_as and negotiated.external and "as_path" in values and _first(path) != negotiated.peer_asn:
-        faults.append(
-            Fault(
-                Approach.WITHDRAW,
-                f"AS_PATH begins with AS {_first(path)}, expected {negotiated.peer_asn} (RFC 4271 s6.3)",
-                MALFORMED_AS_PATH,
-            )
-        )
     values["unknown"] = tuple(sorted(unknown, key=lambda each: each.type))
     return Understood(
         attributes=Attributes(**values),  # type: ignore[arg-type]
@@ -256,11 +245,7 @@ def _origin(value: bytes, negotiated: Negotiated) -> int:
 
 
 def _as_path(value: bytes, negotiated: Negotiated) -> tuple[Segment, ...]:
-    path = as_paths.decode(value, 4 if negotiated.as4 else 2)
-    # RFC 5065 s5: those of a confederation that the peer is in and we are not never leave it
-    if negotiated.external and any(segment.type in CONFEDERATION for segment in path):
-        raise Malformed("a confederation's segment from an external peer; RFC 5065 s5")
-    return path
+    return as_paths.decode(value, 4 if negotiated.as4 else 2)
 
 
 def _as4_path(value: bytes, negotiated: Negotiated) -> tuple[Segment, ...]:
@@ -286,16 +271,7 @@ def _aggregated(value: bytes) -> tuple[int, IPv4Address]:
 
 
 def _next_hop(value: bytes, negotiated: Negotiated) -> IPv4Address:
-    address = IPv4Address(_sized(value, 4))
-    if not is_host(address.packed):
-        raise Malformed(f"{address} is not the address of a host; RFC 4271 s6.3")
-    return address
-
-
-def is_host(packed: bytes) -> bool:
-    """Return whether an address of either family can be one host's, as a next hop has to be (RFC 4271 s6.3)."""
-    multicast = packed[0] >= 0xE0 if len(packed) == 4 else packed[0] == 0xFF
-    return any(packed) and not multicast
+    return IPv4Address(_sized(value, 4))
 
 
 def _number(value: bytes, negotiated: Negotiated) -> int:
@@ -316,7 +292,7 @@ def _extended(value: bytes, negotiated: Negotiated) -> tuple[bytes, ...]:
 
 
 def _large(value: bytes, negotiated: Negotiated) -> tuple[tuple[int, int, int], ...]:
-    # RFC 8092 s5: duplicates are removed
+    # RFC 8092 s3: duplicates are removed
     return tuple(sorted({struct.unpack(">III", each) for each in _elements(value, 12)}))
 
 
@@ -404,10 +380,6 @@ _NAMES = {
     TUNNEL_ENCAPSULATION: "TUNNEL ENCAPSULATION",
     LARGE_COMMUNITIES: "LARGE COMMUNITIES",
 }
-
-
-def _first(path: tuple[Segment, ...]) -> int | None:
-    return path[0].asns[0] if path else None
 
 
 def _merge(values: dict[str, object]) -> None:
