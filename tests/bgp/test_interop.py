@@ -23,7 +23,7 @@ pytestmark = pytest.mark.bgp
 QUIRKS: set[tuple[str, type[Daemon]]] = {("tunnels_through_them", Frr)}
 
 # Who is put to the test: a Calico node is played by one, and met by both of ours.
-SIDES: list[tuple[type[Daemon], type[Daemon]]] = [(Ours, each) for each in (Bird, Frr, Gobgp, Exabgp)]
+SIDES: list[tuple[type[Daemon], type[Daemon]]] = [(Ours, each) for each in (Bird, Frr, Gobgp, Exabgp, Ours)]
 CALICO: list[tuple[type[Daemon], type[Daemon]]] = [(Ours, CalicoNode), (OursLikeCalico, CalicoNode)]
 
 TABLE = [
