@@ -22,6 +22,7 @@ from containernet.model import Address
 from containernet.options import build
 from containernet_backends.bgp import nlri
 from containernet_backends.bgp.attributes import IGP, Attributes
+from containernet_backends.bgp.connection import State
 from containernet_backends.bgp.families import IPV4, Family
 from containernet_backends.bgp.options import BgpOptions, Neighbour
 from containernet_backends.bgp.peering import Peer
@@ -64,7 +65,7 @@ def options(own: str, *peers: Mapping[str, object], **more: object) -> BgpOption
         "router_id": own,
         "listen": [f"{own}:{PORT}"],
         "restart_time": 0,
-        "start_wait": 5.0,
+        "start_wait": 0.5,
     }
     return build(Quick, {**usual, "peer": tables, **more}, table="store.bgp")
 
@@ -131,6 +132,17 @@ def wait_up(speaker: Speaker, *addresses: str) -> None:
     """Wait until the sessions with these peers are up."""
     for address in addresses:
         wait_until(partial(is_up, speaker, address), what=f"{speaker.local.router_id} is up with {address}")
+
+
+def wait_welcome(speaker: Speaker, address: str) -> None:
+    """Wait until that peer may call: its last session has ended, and no rest follows any more."""
+
+    def welcome() -> bool:
+        with speaker.lock:
+            found = remote(speaker, address)
+            return found is None or found.session.state is State.ACTIVE
+
+    wait_until(welcome, what=f"{speaker.local.router_id} waits for {address}")
 
 
 def wait_down(speaker: Speaker, address: str) -> None:

@@ -58,6 +58,7 @@ from .remote import INBOX, OUTBOX, Remote
 from .rib import Table
 from .session import Session
 from .telling import Terms
+from .turns import TurnLock
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +97,8 @@ class Speaker:
 
     def __init__(self, options: BgpOptions) -> None:
         self.options = options
-        self.lock = threading.RLock()
-        self.changed = threading.Condition(self.lock)
+        self.lock = TurnLock()
+        self.changed = threading.Condition(self.lock)  # type: ignore[arg-type]  # it has what that needs
         self.remotes: dict[Address, Remote] = {}
         self.table: Table
         self.exports: Exports
