@@ -134,6 +134,7 @@ class Raw:
         password: str = "",
         ttl: int = 0,
         port: int = BGP_PORT,
+        buffer: int = 0,
         patience: float = PATIENCE,
     ) -> Raw:
         """Connect from a host's namespace.
@@ -141,6 +142,7 @@ class Raw:
         Args:
             remote: whom to. local: from which address. port: to which port.
             password: RFC 2385. ttl: of what is sent; 0: the kernel's.
+            buffer: octets that may come unread; 0: as the kernel likes.
 
         Raises:
             OSError: refused, or no answer within `patience` seconds.
@@ -149,6 +151,8 @@ class Raw:
         try:
             if local:
                 made.bind((str(local), 0))
+            if buffer:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             made.settimeout(patience)
             made.connect((str(remote), port))
         except BaseException:

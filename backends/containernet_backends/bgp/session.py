@@ -117,6 +117,12 @@ class Session:
         up = self._established
         return up.since if up else None
 
+    @property
+    def send_hold_time(self) -> float:
+        """Seconds in which the established peer has to take something (RFC 9687); 0: no limit."""
+        up = self._established
+        return up.send_hold_time if up and up.negotiated and up.negotiated.hold_time else 0.0
+
     # The operator
 
     def start(self, *, now: float) -> list[Effect]:

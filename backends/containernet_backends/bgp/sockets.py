@@ -122,6 +122,14 @@ def _limit_hops(sock: socket.socket, *, ttl: int, hops: int) -> None:
         sock.setsockopt(level, _IPV6_MINHOPCOUNT if ipv6 else _IP_MINTTL, 256 - hops)
 
 
+def give_up(sock: socket.socket, after: float) -> None:
+    """Have the kernel end a connection whose peer has taken nothing of what it holds for so many seconds.
+
+    A peer that lives and does not read lets the kernel try for ever (RFC 9293 s3.8.6.1); see tcp(7).
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(after * 1000))
+
+
 def dial(peer: Address, port: int, transport: Transport) -> socket.socket:
     """Begin to connect, and return the socket: writable when it is known how that went (see `outcome`).
 

@@ -744,6 +744,9 @@ class Speaker:
             self.up_since = now
         remote.tried = False
         remote.reason = ""
+        if seconds := remote.session.send_hold_time:
+            # What waits here the session sees for itself, and says so. Of what the kernel took it sees nothing.
+            sockets.give_up(remote.pipes[remote.connection].sock, seconds + 1.0)
         self.table.join(remote.source, negotiated)
         local = remote.local_address = remote.pipes[remote.connection].local
         if remote.stale_at is not None:
