@@ -457,8 +457,13 @@ class TestFlow:
                 assert INBOX <= most < INBOX + 2 * RECEIVE
                 assert not saying.done()
                 gate.set()
+
+                def over() -> bool:
+                    other.send(raw.message(raw.KEEPALIVE))
+                    return holds(speaker, PREFIX)
+
+                wait_until(over, what="all that it said was heard")
                 saying.result(20)
-                wait_until(lambda: holds(speaker, PREFIX), what="all that it said was heard")
                 assert found.sessions == 1
                 assert is_up(speaker, at(SECOND))
 
@@ -497,7 +502,8 @@ class Slow:
 
 def flood(loud: Raw) -> None:
     """Say much that is of no interest, and then announce a route."""
-    nothing = raw.update(withdrawn=b"".join(many(800)))
+    unknown = raw.attribute(raw.OPTIONAL, 99, bytes(3900))
+    nothing = raw.update(attributes=raw.attributes(next_hop="192.0.2.9", local_pref=100) + unknown)
     for _ in range(80):
         loud.send(nothing * 100)
     loud.send(announcement())
