@@ -99,7 +99,7 @@ class Hostile:
         elif type == NOTIFICATION:
             assert str(Notification.decode(body)).isprintable()
         elif type == ROUTE_REFRESH:
-            RouteRefresh.decode(body)
+            RouteRefresh.decode(body, enhanced=self._random.random() < 0.5)
 
     def _pieces(self, stream: bytes) -> list[bytes]:
         cuts = sorted(self._random.randrange(len(stream) + 1) for _ in range(self._random.randrange(4)))

@@ -261,6 +261,7 @@ class World:
         self.ends: dict[str, int] = {}
         self.words: dict[tuple[bytes, str, int], Word] = {}
         self.stale: set[tuple[bytes, str, int]] = set()
+        self.kept: set[tuple[bytes, str, int]] = set()  # from before the session
         self.draining = False
 
     def negotiated(self, name: str, *, forwarding: bool) -> Negotiated:
@@ -293,16 +294,23 @@ class World:
             return
         self.exports.leave(self.members.pop(name))
         self.table.leave(self.sources[name], [IPV4] if keep else [])
-        self.forget_stale(name)
+        for key in [key for key in self.kept if key[1] == name]:
+            self.forget(key)
         self.stale |= {key for key in self.words if key[1] == name}
+        self.kept |= {key for key in self.words if key[1] == name}
         if not keep:
             self.forget_stale(name)
 
     def forget_stale(self, name: str) -> None:
         """The model forgets what is stale."""
         for key in [key for key in self.stale if key[1] == name]:
-            self.stale.remove(key)
-            del self.words[key]
+            self.forget(key)
+
+    def forget(self, key: tuple[bytes, str, int]) -> None:
+        """The model forgets a word."""
+        self.words.pop(key, None)
+        self.stale.discard(key)
+        self.kept.discard(key)
 
     def announce(self, name: str, nlris: list[bytes], spec: Spec, path_id: int) -> None:
         """A peer announces."""
@@ -312,8 +320,8 @@ class World:
         announcement = update.Announcement(IPV4, attributes, nlris, [path_id] * len(nlris) if path_id else None)
         self.table.learn(self.sources[name], update.Reading((announcement,)))
         for nlri in nlris:
+            self.forget((nlri, name, path_id))
             self.words[nlri, name, path_id] = Word(name, path_id, attributes)
-            self.stale.discard((nlri, name, path_id))
 
     def withdraw(self, name: str, nlris: list[bytes], path_id: int) -> None:
         """A peer withdraws."""
@@ -322,8 +330,7 @@ class World:
         gone = update.Withdrawal(IPV4, nlris, [path_id] * len(nlris) if path_id else None)
         self.table.learn(self.sources[name], update.Reading(withdrawn=(gone,)))
         for nlri in nlris:
-            self.words.pop((nlri, name, path_id), None)
-            self.stale.discard((nlri, name, path_id))
+            self.forget((nlri, name, path_id))
 
     def refresh(self, name: str) -> None:
         """A peer wants to be told everything again."""
@@ -422,7 +429,7 @@ class World:
             assert self.ends[name] == 1
             assert not self.owed[name], "asked for again, and not told"
             assert dict(self.exports.told(member, IPV4)) == self.knows[name]
-            held = sum(key[1] == name and key not in self.stale for key in self.words)
+            held = sum(key[1] == name and key not in self.kept for key in self.words)
             assert self.sources[name].held[IPV4] == held
 
     def source(self, word: Word) -> Source:

@@ -90,7 +90,7 @@ def test_a_shutdown_text_arrives_as_far_as_it_fits(text: str) -> None:
 @given(REFRESHES)
 def test_a_refresh_is_read_back(message: RouteRefresh) -> None:
     """Of any family, known or not."""
-    assert RouteRefresh.decode(body(message.encode())) == message
+    assert RouteRefresh.decode(body(message.encode()), enhanced=True) == message
 
 
 @given(st.lists(MESSAGES, max_size=6), st.data())

@@ -110,7 +110,7 @@ def read(octets: bytes, member: Member) -> list[Any]:
     framer.feed(octets)
     [(kind, body)] = framer
     if kind == 5:
-        return [RouteRefresh.decode(body).subtype]
+        return [RouteRefresh.decode(body, enhanced=True).subtype]
     ours = attrs.evolve(member.negotiated, local_asn=member.source.asn, peer_asn=64512)
     reading = update.Reader(ours).read(body)
     assert not reading.faults
@@ -338,6 +338,24 @@ def test_a_refresh_tells_everything_again_to_one_peer() -> None:
     speaker.hears(teller, PREFIX, said=attrs.evolve(INSIDE, med=1))
     speaker.hears(teller, PREFIX)
     assert speaker.tells() == {}, "that is over: what is as it was is not told again"
+
+
+def test_a_refresh_begins_after_the_end_of_rib() -> None:
+    """RFC 7313 s4: or else its end would be taken for the End-of-RIB, while the rest is still to come."""
+    speaker = Speaker(batch=1, deferred=True)
+    prefixes = [bytes([16, 10, at]) for at in range(3)]
+    speaker.hears(speaker.peer(7, client=True, families=(IPV4,)), *prefixes)
+    enhanced, plain = speaker.peer(9, enhanced=True, families=(IPV4,)), speaker.peer(8, families=(IPV4,))
+    first = speaker.tells(most=1)
+    speaker.exports.refresh(enhanced, IPV4)
+    speaker.exports.refresh(plain, IPV4)
+    deferred = speaker.tells()
+    assert [each[1] for each in first[enhanced] + deferred[enhanced]] == prefixes
+    assert [each[1] for each in first[plain] + deferred[plain]] == prefixes * 2, "it knows no marks"
+    speaker.exports.begin()
+    ended, begins, *again, ends = speaker.tells()[enhanced]
+    assert (ended, begins, ends) == (IPV4, 1, 2)
+    assert [each[1] for each in again] == prefixes
 
 
 def test_a_refresh_asked_for_too_early_is_not_forgotten() -> None:

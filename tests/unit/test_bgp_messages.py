@@ -210,12 +210,17 @@ def test_what_a_code_is_called() -> None:
 def test_a_route_refresh_octet_by_octet() -> None:
     """RFC 2918 s3, RFC 7313 s3.2."""
     assert RouteRefresh(IPV6, RouteRefresh.BEGIN).encode() == bytes.fromhex(MARKER + "0017 05 0002 01 01")
-    assert RouteRefresh.decode(bytes.fromhex("0001 00 01 ffff")) == RouteRefresh(IPV4)
+    assert RouteRefresh.decode(bytes.fromhex("0001 00 01 ffff"), enhanced=True) == RouteRefresh(IPV4)
 
 
 def test_a_marked_refresh_has_one_length() -> None:
     """RFC 7313 s5: the answer holds all of it."""
     body = bytes.fromhex("0001 01 01 00")
     with pytest.raises(Violation) as caught:
-        RouteRefresh.decode(body)
+        RouteRefresh.decode(body, enhanced=True)
     assert (caught.value.code, caught.value.subcode, caught.value.data) == (7, 1, frame(5, body))
+
+
+def test_there_are_no_marks_from_who_does_not_announce_them() -> None:
+    """RFC 7313 s5: neither they nor their errors; RFC 2918 s3 has a reserved octet in that place."""
+    assert RouteRefresh.decode(bytes.fromhex("0001 01 01 00"), enhanced=False) == RouteRefresh(IPV4)

@@ -319,6 +319,73 @@ def test_a_second_restart_before_the_first_is_over_keeps_what_was_told_since() -
     assert list(rib.routes[IPV4]) == raw("10.4.2.0/24")
 
 
+def test_a_refresh_that_is_not_over_is_no_restart() -> None:
+    """RFC 7313 s4: until its end all routes of the session are valid; RFC 4724 s4.2 keeps them."""
+    rib, peer = table(), source(7)
+    rib.learn(peer, says("10.4.1.0/24", "10.4.2.0/24"))
+    rib.begin_refresh(peer, IPV4)
+    rib.learn(peer, says("10.4.2.0/24"))
+    rib.leave(peer, [IPV4])
+    finish(rib)
+    assert set(rib.routes[IPV4]) == set(raw("10.4.1.0/24", "10.4.2.0/24"))
+
+
+def test_a_refresh_counts_only_after_the_end_of_rib() -> None:
+    """RFC 7313 s4: or its end would end what End-of-RIB is to end, too early."""
+    rib, peer = table(), source(7)
+    back = Negotiated(
+        local_asn=64512, peer_asn=64512, peer_id=IPv4Address(7), forwarding=(IPV4,), restart_time=120
+    )
+    rib.learn(peer, says("10.4.1.0/24", "10.4.2.0/24"))
+    rib.leave(peer, [IPV4])
+    rib.join(peer, back)
+    rib.begin_refresh(peer, IPV4)
+    rib.learn(peer, says("10.4.2.0/24"))
+    rib.end_refresh(peer, IPV4)
+    finish(rib)
+    assert len(rib.routes[IPV4]) == 2
+    rib.learn(peer, Reading(end_of_rib=IPV4))
+    rib.begin_refresh(peer, IPV4)
+    rib.end_refresh(peer, IPV4)
+    finish(rib)
+    assert not rib.routes[IPV4]
+    rib.leave(peer)
+    rib.join(peer, attrs.evolve(back, restart_time=None))
+    rib.learn(peer, says("10.4.1.0/24"))
+    rib.begin_refresh(peer, IPV4)
+    rib.end_refresh(peer, IPV4)
+    finish(rib)
+    assert not rib.routes[IPV4], "who does not promise End-of-RIB is not waited for"
+
+
+def test_refreshes_that_never_end_give_no_second_share_of_prefixes() -> None:
+    """What a session has told counts, stale or not, until it is taken back."""
+    rib, peer = table(), source(7, max_prefixes=3)
+    rib.learn(peer, says("10.4.1.0/24", "10.4.2.0/24"))
+    rib.begin_refresh(peer, IPV4)
+    rib.learn(peer, says("10.4.2.0/24", "10.4.3.0/24"))
+    assert peer.held[IPV4] == 3
+    rib.begin_refresh(peer, IPV4)
+    with pytest.raises(Violation, match="RFC 4486 s4"):
+        rib.learn(peer, says("10.4.4.0/24"))
+    rib.end_refresh(peer, IPV4)
+    finish(rib)
+    assert peer.held[IPV4] == len(rib.routes[IPV4]) == 1
+
+
+def test_path_identifiers_may_be_others_after_a_restart() -> None:
+    """RFC 7911 s5: what was kept makes room for what the peer says now."""
+    rib, peer = table(), source(7)
+    for path_id in range(32):
+        rib.learn(peer, says("10.4.1.0/24", path_id=path_id))
+    rib.leave(peer, [IPV4])
+    for path_id in range(100, 140):
+        rib.learn(peer, says("10.4.1.0/24", path_id=path_id))
+    [prefix] = raw("10.4.1.0/24")
+    assert peer.held[IPV4] == 32
+    assert {path.path_id for path in rib.entry(IPV4, prefix)} == set(range(100, 132))
+
+
 def test_a_watch_remembers_what_its_reader_last_saw() -> None:
     """A prefix that changes often, or back, is told of once; one that is announced again as it was, never."""
     rib, peer = table(), source(7)

@@ -253,6 +253,13 @@ def test_an_update_is_as_good_as_a_keepalive() -> None:
     assert rig("expire", after=1.0) == "4/0, close, down, keeps 2"
 
 
+def test_a_refresh_is_no_keepalive() -> None:
+    """RFC 4271 s8.2.2: a peer that goes by the letter does not take it for a sign of life."""
+    rig = Rig().to("Established")
+    assert rig("send", RouteRefresh(IPV4).encode(), after=2.0) == "REFRESH"
+    assert rig("expire", after=1.0) == "KEEPALIVE"
+
+
 def test_the_lower_hold_time_counts() -> None:
     """RFC 4271 s4.2."""
     rig = Rig(peer=attrs.evolve(PEER, hold_time=180)).to("Established")

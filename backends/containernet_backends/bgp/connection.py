@@ -114,11 +114,17 @@ class Connection:
         if seconds:  # RFC 4271 s4.2: 0 is for ever
             self.hold_at = now + seconds
 
-    def sending(self, now: float) -> None:
-        """Start the keepalive timer again: a KEEPALIVE or an UPDATE is written (RFC 4271 s8.2.2)."""
+    def sending(self, now: float, *, restarts: bool) -> None:
+        """Note that something is written.
+
+        Args:
+            restarts: the keepalive timer. A KEEPALIVE and an UPDATE do (RFC 4271 s8.2.2); a ROUTE-REFRESH does
+                not, for it is no sign of life to a peer that goes by the letter (s4.2).
+        """
         if self.negotiated and self.negotiated.hold_time:
-            interval = self.negotiated.hold_time / 3 * self._jitter()  # RFC 4271 s4.4, s10
-            self.keepalive_at = now + max(SHORTEST_KEEPALIVE, interval)
+            if restarts:
+                interval = self.negotiated.hold_time / 3 * self._jitter()  # RFC 4271 s4.4, s10
+                self.keepalive_at = now + max(SHORTEST_KEEPALIVE, interval)
             if self.stuck_at is None:
                 self.wrote(pending=True, now=now)
 

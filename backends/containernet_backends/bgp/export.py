@@ -181,7 +181,7 @@ class Exports:
         Returns:
             Whether anything happened, so that every stream should have its turn once more.
         """
-        if stream.walk is None and (stream.repeat or stream.refreshing):
+        if stream.walk is None and (stream.repeat or stream.asking):
             self._begin_anew(stream)
             self._reunite(stream)  # there may have been nothing to tell
             return True
@@ -203,8 +203,8 @@ class Exports:
         if stream.repeat:
             self._tell_again(stream)
             return
-        family = stream.watch.family
-        asking, stream.refreshing = stream.refreshing, []
+        family, asking = stream.watch.family, stream.asking
+        stream.refreshing = [member for member in stream.refreshing if member not in asking]
         for enhanced in (True, False):
             some = [member for member in asking if member.negotiated.enhanced_refresh is enhanced]
             if not some or not (enhanced or self._table.routes[family]):
@@ -339,6 +339,14 @@ class _Stream:
     def busy(self) -> bool:
         """Whether it has something to tell; that this was all may still be to be said."""
         return self.has_news or bool(self.refreshing or self.repeat) or self.sending is not None
+
+    @property
+    def asking(self) -> list[Member]:
+        """Those who asked for everything again, and may be told so now.
+
+        RFC 7313 s4: that a refresh begins MUST NOT be said before the End-of-RIB, which is then in `behind`.
+        """
+        return [each for each in self.refreshing if not (each.negotiated.enhanced_refresh and self.behind)]
 
     @property
     def untouched(self) -> bool:

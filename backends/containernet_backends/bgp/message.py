@@ -306,7 +306,7 @@ class Notification:
         return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in words)
 
     def encode(self) -> bytes:
-        """Return the message, its data cut so that any peer may receive it (RFC 8654 s6)."""
+        """Return the message, its data cut so that any peer may receive it (RFC 8654 s5)."""
         return frame(NOTIFICATION, (bytes([self.code, self.subcode]) + self.data)[: MAXIMUM - HEADER])
 
     @classmethod
@@ -329,7 +329,7 @@ class RouteRefresh:
 
     Args:
         family: any; one that was not negotiated is ignored (RFC 2918 s4).
-        subtype: REQUEST, BEGIN or END (RFC 7313 s3.2); others are ignored.
+        subtype: REQUEST, BEGIN or END (RFC 7313 s3.2); others are ignored (s5).
     """
 
     family: Family
@@ -344,14 +344,19 @@ class RouteRefresh:
         return frame(ROUTE_REFRESH, struct.pack(">HBB", self.family.afi, self.subtype, self.family.safi))
 
     @classmethod
-    def decode(cls, body: bytes) -> Self:
+    def decode(cls, body: bytes, *, enhanced: bool) -> Self:
         """Return the value of a body that `Framer` yielded.
+
+        Args:
+            enhanced: the peer has announced RFC 7313. Else there are no subtypes, and the octet is reserved.
 
         Raises:
             Violation: a BEGIN or END of a wrong length (RFC 7313 s5). What follows a request is a filter of
                 RFC 5291, which we never offered, and is not looked at.
         """
         afi, subtype, safi = struct.unpack_from(">HBB", body)
+        if not enhanced:
+            return cls(Family(afi, safi))
         if subtype in (cls.BEGIN, cls.END) and len(body) != 4:
             raise Violation(
                 ROUTE_REFRESH_ERROR,

@@ -37,11 +37,13 @@ class Source:
         max_prefixes: more, in one family, end the session; 0: no limit.
 
     Attributes:
-        held: how many paths of its current epoch are known, by family.
+        held: how many paths are known that it told in this session, by family.
         refused: how many prefixes were refused so far, by reason.
         epoch: which telling of all its routes we are in, by family. Paths of an earlier one are stale: told
             before a restart (RFC 4724) or a refresh (RFC 7313), and not told again yet.
+        since: the epoch that its session began with. Paths of an earlier one are kept from before a restart.
         floor: paths of an earlier epoch than this are not believed any more and wait for the sweep.
+        awaited: families whose End-of-RIB is still to come, from a peer that has announced it (RFC 4724 s3).
     """
 
     address: Address | None
@@ -56,7 +58,9 @@ class Source:
     held: Counter[Family] = attrs.field(factory=Counter, init=False)
     refused: Counter[str] = attrs.field(factory=Counter, init=False)
     epoch: Counter[Family] = attrs.field(factory=Counter, init=False)
+    since: Counter[Family] = attrs.field(factory=Counter, init=False)
     floor: Counter[Family] = attrs.field(factory=Counter, init=False)
+    awaited: set[Family] = attrs.field(factory=set, init=False)
 
     @property
     def place(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import struct
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
+from operator import attrgetter
 from typing import cast
 
 from .arrival import Arrival, Judge
@@ -92,6 +93,7 @@ class Table:
         for family in FAMILIES:
             if family not in negotiated.families or family not in negotiated.forwarding:
                 self.end_of_rib(source, family)
+        source.awaited = set() if negotiated.restart_time is None else set(negotiated.families)
 
     def learn(self, source: Source, reading: Reading) -> None:
         """Take what an UPDATE of `source` says.
@@ -108,6 +110,7 @@ class Table:
             if source.max_prefixes and source.held[family] > source.max_prefixes:
                 raise _too_many(source, family)
         if reading.end_of_rib:
+            source.awaited.discard(reading.end_of_rib)
             self.end_of_rib(source, reading.end_of_rib)
 
     def leave(self, source: Source, keep: Iterable[Family] = ()) -> None:
@@ -117,25 +120,30 @@ class Table:
         """
         kept = set(keep)
         for family in FAMILIES:
-            if family in kept:
-                self.end_of_rib(source, family)  # RFC 4724 s4.2: what was stale already is removed
-                self._new_epoch(source, family)
-            else:
-                self._new_epoch(source, family)
+            # RFC 4724 s4.2: what was kept once already is removed; a refresh that is not over is no restart
+            self._forget(source, family, source.since[family])
+            self._new_epoch(source, family)
+            source.since[family] = source.epoch[family]
+            source.held[family] = 0
+            if family not in kept:
                 self.end_of_rib(source, family)
 
     def begin_refresh(self, source: Source, family: Family) -> None:
         """`source` begins to tell all of its routes again (RFC 7313 s4, BoRR)."""
-        self._new_epoch(source, family)
+        if family not in source.awaited:  # RFC 7313 s4: before the End-of-RIB it MUST be ignored
+            self._new_epoch(source, family)
+
+    def end_refresh(self, source: Source, family: Family) -> None:
+        """`source` has told all of its routes again (RFC 7313 s4, EoRR): what it has not goes."""
+        if family not in source.awaited:  # nor does this end what End-of-RIB is to end
+            self.end_of_rib(source, family)
 
     def end_of_rib(self, source: Source, family: Family) -> None:
-        """`source` has told all of its routes (RFC 4724 s2, or EoRR of RFC 7313): what is stale goes.
+        """`source` has told all of its routes (RFC 4724 s2): what is stale goes.
 
         Also what to do when the time for that is over (RFC 4724 s4.2).
         """
-        if source.floor[family] != source.epoch[family]:
-            source.floor[family] = source.epoch[family]
-            self._sweep(family)
+        self._forget(source, family, source.epoch[family])
 
     def originate(self, family: Family, nlri: bytes, attributes: Attributes | None) -> None:
         """Take a route of our own, or take it back (None). It wins over what others say of its prefix."""
@@ -188,9 +196,13 @@ class Table:
             return bool(self._sweeps)
         return False
 
+    def _forget(self, source: Source, family: Family, floor: int) -> None:
+        if source.floor[family] < floor:
+            source.floor[family] = floor
+            self._sweep(family)
+
     def _new_epoch(self, source: Source, family: Family) -> None:
         source.epoch[family] += 1
-        source.held[family] = 0
         self._known.pop(source, None)
         self._merged.clear()
 
@@ -207,9 +219,11 @@ class Table:
         while nlris := list(islice(keys, self._step)):
             before = list(map(routes.get, nlris))
             after: _Changes = {}
-            for entry in set(before):
+            for entry, count in Counter(before).items():
                 gone = [path for path in entry or () if path.epoch < path.source.floor[family]]
                 after[entry] = _without(entry, gone)
+                for path in gone:
+                    path.source.held[family] -= count * _counts(path, family)
             self._apply(family, nlris, before, after)
             yield len(nlris)
 
@@ -252,9 +266,9 @@ class Table:
         before = list(map(routes.get, nlris))
         kinds = Counter(before)
         after: _Changes = {entry: self._with(entry, path) if entry else path.alone for entry in kinds}
-        source.held[family] += sum(
-            count for entry, count in kinds.items() if after[entry] is not entry and not _holds(entry, path)
-        )
+        for entry, count in kinds.items():
+            if (now := after[entry]) is not entry:
+                source.held[family] += count * (_held(now, source, family) - _held(entry, source, family))
         self._apply(family, nlris, before, after)
 
     def _remove(self, source: Source, family: Family, path_id: int, nlris: list[bytes]) -> None:
@@ -266,7 +280,7 @@ class Table:
             if entry:
                 gone = [path for path in entry if path.source is source and path.path_id == path_id]
                 after[entry] = _without(entry, gone)
-                source.held[family] -= count * sum(path.epoch == source.epoch[family] for path in gone)
+                source.held[family] -= count * _held(gone, source, family)
         self._apply(family, nlris, before, after)
 
     def _apply(
@@ -315,8 +329,13 @@ def _merge(entry: Entry, path: Path) -> Entry:
     if path in entry:
         return entry
     others = [other for other in entry if not path.replaces(other)]
-    if sum(other.source is path.source for other in others) >= _PATHS_OF_ONE:
-        return entry
+    its = [other for other in others if other.source is path.source]
+    if len(its) >= _PATHS_OF_ONE:
+        # RFC 7911 s5: after a restart its identifiers may be others; what it says now counts
+        oldest = min(its, key=attrgetter("epoch"))
+        if oldest.epoch == path.epoch:
+            return entry
+        others.remove(oldest)
     return order([*others, path])
 
 
@@ -328,9 +347,17 @@ def _without(entry: Entry | None, gone: Sequence[Path]) -> Entry | None:
     return order(rest) if rest else None
 
 
-def _holds(entry: Entry | None, path: Path) -> bool:
-    """Return whether the source's word on that prefix is replaced, and no new one comes."""
-    return any(path.replaces(other) and other.epoch == path.epoch for other in entry or ())
+def _held(paths: Iterable[Path] | None, source: Source, family: Family) -> int:
+    """Return how many of these paths `source` has told in its session."""
+    return sum(path.source is source and _counts(path, family) for path in paths or ())
+
+
+def _counts(path: Path, family: Family) -> bool:
+    """Return whether a path is of its source's current session, and so one of those that `max_prefixes` limits.
+
+    All of them are, also over refreshes: a peer that begins one again and again gets no second share.
+    """
+    return path.epoch >= path.source.since[family]
 
 
 def _by_path_id(path_ids: list[int] | None, nlris: list[bytes]) -> Iterable[tuple[int, list[bytes]]]:

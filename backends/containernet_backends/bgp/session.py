@@ -33,7 +33,18 @@ from .connection import Connection, State, earliest
 from .effects import Abandon, Close, Dial, Down, Effect, Received, Refresh, Up, Write
 from .ending import farewell, kept
 from .families import Family
-from .message import KEEPALIVE, NOTIFICATION, OPEN, UPDATE, Notification, Open, RouteRefresh, keepalive
+from .message import (
+    HEADER,
+    KEEPALIVE,
+    NOTIFICATION,
+    OPEN,
+    ROUTE_REFRESH,
+    UPDATE,
+    Notification,
+    Open,
+    RouteRefresh,
+    keepalive,
+)
 from .notification import (
     CEASE,
     COLLISION,
@@ -289,7 +300,7 @@ class Session:
             if one.state is State.OPEN_CONFIRM:
                 self._up(one, now)
         else:
-            self._refresh(one, RouteRefresh.decode(body))
+            self._refresh(one, body)
 
     def _open(self, one: Connection, theirs: Open, now: float) -> None:
         negotiated = capabilities.negotiate(self._local, self._peer, theirs)
@@ -313,13 +324,12 @@ class Session:
         version = (notification.code, notification.subcode) == (OPEN_MESSAGE, UNSUPPORTED_VERSION)
         self._rest(one, now, fault=notification.cause.code != CEASE, counts=not version)
 
-    def _refresh(self, one: Connection, refresh: RouteRefresh) -> None:
+    def _refresh(self, one: Connection, body: bytes) -> None:
         assert one.negotiated is not None
-        # RFC 7313 s3.2: the field is reserved, and not looked at, where it was not agreed on
-        subtype = refresh.subtype if one.negotiated.enhanced_refresh else RouteRefresh.REQUEST
+        refresh = RouteRefresh.decode(body, enhanced=one.negotiated.enhanced_refresh)
         # RFC 2918 s4: another family is ignored. RFC 7313 s5: so is another subtype
-        if refresh.family in one.negotiated.families and subtype in _REFRESH_SUBTYPES:
-            self._effects.append(Refresh(refresh.family, subtype))
+        if refresh.family in one.negotiated.families and refresh.subtype in _REFRESH_SUBTYPES:
+            self._effects.append(Refresh(refresh.family, refresh.subtype))
 
     # Two connections
 
@@ -356,7 +366,7 @@ class Session:
         self._write(one, offer.encode(), now)
 
     def _write(self, one: Connection, data: bytes, now: float) -> None:
-        one.sending(now)
+        one.sending(now, restarts=data[HEADER - 1] != ROUTE_REFRESH)
         self._effects.append(Write(one.id, data))
 
     def _violated(self, one: Connection, violation: Violation, now: float) -> None:

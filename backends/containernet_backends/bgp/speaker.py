@@ -877,7 +877,7 @@ class Speaker:
             if subtype == RouteRefresh.BEGIN:
                 table.begin_refresh(source, family)
             else:
-                table.end_of_rib(source, family)
+                table.end_refresh(source, family)
             return
         assert remote.reader is not None
         count, reading = remote.reader.together(remote.next_updates())

@@ -365,7 +365,7 @@ def pack(
     """Yield UPDATE messages that announce `nlris`, as full as the peer can take them.
 
     What cannot be told to this peer is withdrawn, for it may have heard an older word: routes whose attributes
-    leave no room for a prefix (RFC 8654 s5), and an IPv4 route with an IPv6 next hop where RFC 8950 was not
+    leave no room for a prefix (RFC 8654 s4), and an IPv4 route with an IPv6 next hop where RFC 8950 was not
     negotiated.
 
     Args:
