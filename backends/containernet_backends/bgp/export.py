@@ -84,19 +84,20 @@ class Exports:
             telling = self._telling(member.terms, family)
             for stream in self._streams:
                 if stream.telling is telling and stream.untouched:
-                    stream.members.append(member)
+                    stream.seat([*stream.members, member])
                     break
             else:
                 watch = self._table.watch(family, known=Watch(family, {}))
                 stream = _Stream(telling, watch, [member], behind=[update.end_of_rib(family)])
                 stream.walk = self._walk(family, told=False)
+                stream.seat([member])
                 self._streams.append(stream)
 
     def leave(self, member: Member) -> None:
         """Tell `member` nothing any more; what `produce` yields from now on is not for it."""
         for stream in list(self._streams):
             if member in stream.members:
-                stream.members.remove(member)
+                stream.seat([each for each in stream.members if each is not member])
                 stream.refreshing = [each for each in stream.refreshing if each is not member]
                 if not stream.members:
                     self._drop(stream)
@@ -235,7 +236,8 @@ class Exports:
             ahead=list(stream.ahead),
             behind=list(stream.behind),
         )
-        stream.members = [member for member in stream.members if member not in leaving]
+        apart.seat(leaving)
+        stream.seat([member for member in stream.members if member not in leaving])
         stream.refreshing = [member for member in stream.refreshing if member not in leaving]
         self._streams.insert(0, apart)  # its turn is next: `produce` must not stop before
         return apart
@@ -247,7 +249,8 @@ class Exports:
         for other in self._streams:
             same = other.telling is stream.telling and other.behind == stream.behind
             if same and other is not stream and not other.busy:
-                other.members, stream.members = [*other.members, *stream.members], []
+                other.seat([*other.members, *stream.members])
+                stream.seat([])
                 self._drop(stream)
                 return
 
@@ -331,6 +334,11 @@ class _Stream:
     behind: list[bytes] = attrs.Factory(list)
     sending: Iterator[_Message] | None = None
 
+    def seat(self, members: list[Member]) -> None:
+        """Have these members from now on. One alone is not told its own word, so nobody needs to note it."""
+        self.members = members
+        self.watch.ignored = members[0].source if len(members) == 1 else None
+
     @property
     def has_news(self) -> bool:
         return bool(self.walk or self.watch.pending or self.ahead)
@@ -350,7 +358,7 @@ class _Stream:
 
     @property
     def untouched(self) -> bool:
-        return not (self.begun or self.again or self.refreshing)
+        return not (self.begun or self.again or self.refreshing or self.watch.missed)
 
     def take(self, most: int, routes: dict[bytes, Entry]) -> Iterable[tuple[bytes, _Change]]:
         """Return up to `most` prefixes, each with what was told of it and what it is now."""

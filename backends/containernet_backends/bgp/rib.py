@@ -46,11 +46,18 @@ class Watch:
     Args:
         pending: prefixes whose entry may have changed since the reader last looked, the longest waiting first,
             each with the entry as it was then (None: there was none).
+
+    Attributes:
+        ignored: what this source says of a prefix that nobody else speaks of is nothing to the reader; that is
+            not noted. None: everything is.
+        missed: something was not noted, so `pending` is not all for a reader that ignores nobody.
     """
 
     def __init__(self, family: Family, pending: dict[bytes, Entry | None]) -> None:
         self.family = family
         self.pending = pending
+        self.ignored: Source | None = None
+        self.missed = False
 
     def note(self, nlris: Iterable[bytes], before: Iterable[Entry | None]) -> None:
         """Remember that these entries are about to change."""
@@ -255,12 +262,15 @@ class Table:
             deque(map(routes.setdefault, nlris, repeat(path.alone)), 0)
             count = len(routes) - known
             source.held[family] += count
-            new = nlris if count == len(nlris) else list(islice(reversed(routes), count))
+            fresh = nlris if count == len(nlris) else list(islice(reversed(routes), count))
             for watch in self._watches[family]:
-                watch.note(new, repeat(None))
-            if new is nlris:
+                if watch.ignored is source:
+                    watch.missed = True
+                else:
+                    watch.note(fresh, repeat(None))
+            if fresh is nlris:
                 return
-            among = set(new)
+            among = set(fresh)
             nlris = [nlri for nlri in nlris if nlri not in among]
         nlris = list(dict.fromkeys(nlris))  # named twice in one message, it is announced once
         before = list(map(routes.get, nlris))
