@@ -287,3 +287,58 @@ def test_an_update_is_cut_where_its_lengths_say(rest: bytes) -> None:
         return
     lengths = struct.pack(">H", len(withdrawn)), struct.pack(">H", len(attributes))
     assert lengths[0] + withdrawn + lengths[1] + attributes + prefixes == rest.ljust(4, b"\0")
+
+
+ON = Negotiated(local_asn=1, peer_asn=1, peer_id=IPv4Address(1), families=FAMILIES)
+FEW = (b"\x18\x0a\0\0", b"\x18\x0a\0\1", b"\x08\x0b", b"\x11\x0a\0\0", b"\0")
+SETS = [
+    Attributes(origin=0, next_hop=IPv4Address("192.0.2.1"), local_pref=preference) for preference in (1, 2, 3)
+]
+SHORT_UPDATES = st.one_of(
+    st.builds(
+        lambda attributes, raws: next(update.pack(IPV4, attributes, raws, ON)),
+        st.sampled_from(SETS),
+        st.lists(st.sampled_from(FEW), min_size=1, max_size=3),
+    ),
+    st.lists(st.sampled_from(FEW), min_size=1).map(lambda raws: next(update.pack_withdrawals(IPV4, raws, ON))),
+    st.sampled_from(FAMILIES).map(update.end_of_rib),
+)
+
+
+@given(st.lists(SHORT_UPDATES, max_size=30))
+def test_updates_read_together_say_what_each_of_them_says(messages: list[bytes]) -> None:
+    """Whatever stands between them; and each is read once, in its turn."""
+    bodies = list(map(body, messages))
+    alone, together = update.Reader(ON), update.Reader(ON)
+    expected: dict[bytes, Attributes] = {}
+    found: dict[bytes, Attributes] = {}
+    for each in bodies:
+        apply(alone.read(each), expected)
+    at = 0
+    while at < len(bodies):
+        count, reading = together.together(bodies[at:])
+        apply(reading if count else together.read(bodies[at]), found)
+        at += count or 1
+    assert found == expected
+
+
+def test_short_updates_with_attributes_that_are_known_are_read_together() -> None:
+    """Up to the first that names a prefix again, withdraws one, or cannot be read."""
+    reader = update.Reader(ON)
+    one, two, three = (body(next(update.pack(IPV4, SETS[0], [raw], ON))) for raw in FEW[:3])
+    withdrawal = body(next(update.pack_withdrawals(IPV4, FEW[:1], ON)))
+    assert reader.together([one, two])[0] == 0, "what the attributes say is not known yet"
+    reader.read(one)
+    for last in (one, withdrawal, three + b"\x18\x0a", body(update.end_of_rib(IPV4))):
+        count, reading = reader.together([one, two, three, last])
+        assert count == 3
+        assert [each.nlri for each in reading.announced] == [list(FEW[:3])]
+
+
+def apply(reading: update.Reading, held: dict[bytes, Attributes]) -> None:
+    """Do what an UPDATE says to a table of one peer's routes."""
+    for withdrawal in reading.withdrawn:
+        for raw in withdrawal.nlri:
+            held.pop(raw, None)
+    for announcement in reading.announced:
+        held |= dict.fromkeys(announcement.nlri, announcement.attributes)
