@@ -16,13 +16,14 @@ from containernet_backends.bgp.attributes import (
     Encapsulation,
     Segment,
     Unknown,
+    is_host,
 )
 from containernet_backends.bgp.families import FAMILIES, IPV4, Family
 from containernet_backends.bgp.peering import Negotiated
 
 IDENTIFIERS = st.builds(IPv4Address, st.integers(1, 2**32 - 1))
-HOSTS4 = st.builds(IPv4Address, st.integers(1, 0xDFFFFFFF))
-HOSTS6 = st.builds(IPv6Address, st.integers(1, 0xFE << 120))
+HOSTS4 = st.builds(IPv4Address, st.integers(1, 0xDFFFFFFF)).filter(is_host)
+HOSTS6 = st.builds(IPv6Address, st.integers(2, 0xFE << 120))
 LINK_LOCAL = st.builds(IPv6Address, st.integers(0xFE80 << 112, (0xFE80 << 112) + 2**64 - 1))
 ASNS = st.one_of(st.integers(1, 0xFFFF), st.integers(1, 2**32 - 1)).filter(lambda asn: asn != 23456)
 FAMILY = st.sampled_from(FAMILIES)

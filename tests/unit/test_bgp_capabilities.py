@@ -146,6 +146,17 @@ def test_opens_that_are_refused(opened: Open, subcode: int) -> None:
     assert str(caught.value)
 
 
+def test_an_external_peer_is_of_another_as() -> None:
+    """RFC 4271 s6.2: or it would be believed as one of ours, and told as one."""
+    anybody = attrs.evolve(PEER, external=True)
+    assert negotiate(LOCAL, anybody, offer(attrs.evolve(OTHER, asn=65002), PEER)).external
+    ours = attrs.evolve(OTHER, asn=LOCAL.asn)
+    assert not negotiate(LOCAL, PEER, offer(ours, PEER)).external
+    with pytest.raises(Violation, match="expected another") as caught:
+        negotiate(LOCAL, anybody, offer(ours, PEER))
+    assert (caught.value.code, caught.value.subcode) == (2, n.BAD_PEER_AS)
+
+
 def test_the_as_that_was_configured_is_demanded() -> None:
     """RFC 4271 s6.2; 0 is anybody's."""
     negotiate(LOCAL, attrs.evolve(PEER, asn=65001), offer(OTHER, PEER))

@@ -11,7 +11,14 @@ import pytest
 
 from containernet_backends.bgp import nlri, update
 from containernet_backends.bgp.arrival import Judge
-from containernet_backends.bgp.attributes import AS_SEQUENCE, IGP, Attributes, Segment, Unknown
+from containernet_backends.bgp.attributes import (
+    AS_CONFED_SEQUENCE,
+    AS_SEQUENCE,
+    IGP,
+    Attributes,
+    Segment,
+    Unknown,
+)
 from containernet_backends.bgp.communities import (
     GRACEFUL_SHUTDOWN,
     NO_ADVERTISE,
@@ -142,7 +149,7 @@ def test_to_another_as() -> None:
     """RFC 4271 s5: our AS is first, the next hop is ours, and what is meant for inside stays inside."""
     said = attrs.evolve(
         OUTSIDE,
-        unknown=(Unknown(0xC0, 99, b"x"),),
+        unknown=(Unknown(0xE0, 99, b"x"),),
         extended=(bytes.fromhex("0002fde900000001"), bytes.fromhex("4002fde900000001")),
     )
     assert told(said, by=EXTERNAL, to=OTHER) == attrs.evolve(
@@ -151,8 +158,19 @@ def test_to_another_as() -> None:
         next_hop=US,
         med=None,
         extended=said.extended[:1],
-        unknown=(Unknown(0xE0, 99, b"x"),),
     )
+
+
+def test_a_confederation_ends_where_our_as_does() -> None:
+    """RFC 5065 s4.1 c: an internal peer may be in one; an external one would take the path for malformed."""
+    inside = Segment(AS_CONFED_SEQUENCE, (65100, 65101))
+    for path, expected in [((inside,), (64512,)), ((inside, Segment(AS_SEQUENCE, (65001,))), (64512, 65001))]:
+        heard = told(attrs.evolve(INSIDE, as_path=path), by=INTERNAL, to=EXTERNAL)
+        assert heard
+        assert heard.as_path == (Segment(AS_SEQUENCE, expected),)
+        reflected = told(attrs.evolve(INSIDE, as_path=path), by=CLIENT, to=INTERNAL)
+        assert reflected
+        assert reflected.as_path == path
 
 
 def test_from_outside_to_inside() -> None:

@@ -60,7 +60,8 @@ def test_a_range_stands_for_peers_that_call() -> None:
 def test_an_external_range_takes_any_as() -> None:
     """What AS a caller is of, its OPEN says."""
     own = options('[[peer]]\nrange = "192.0.2.0/24"\nexternal = true')
-    assert own.peering(own.peers[0], ADDRESS).asn == 0
+    peer = own.peering(own.peers[0], ADDRESS)
+    assert (peer.asn, peer.external) == (0, True)
     assert own.external(own.peers[0])
 
 

@@ -190,14 +190,6 @@ def test_graceful_shutdown_makes_an_external_path_the_last_choice() -> None:
     assert [path.source for path in rib.entry(IPV4, *raw("10.4.7.0/24"))] == [staying, leaving]
 
 
-def test_an_external_peer_has_no_say_in_what_we_prefer() -> None:
-    """RFC 4271 s5.1.5, RFC 4456 s8: neither its LOCAL_PREF counts nor an ORIGINATOR_ID of its."""
-    rib, [prefix] = table(), raw("10.4.7.0/24")
-    for at, said in ((9, {"local_pref": 900}), (8, {"originator_id": IPv4Address(1)}), (7, {})):
-        rib.learn(source(at, asn=65001), says("10.4.7.0/24", said=attrs.evolve(OUTSIDE, **said)))
-    assert [int(path.source.identifier) for path in rib.entry(IPV4, prefix)] == [7, 8, 9]
-
-
 def test_our_own_prefix_is_ours_whatever_others_say() -> None:
     """The other word is shown, and is what there is when ours is gone."""
     rib, peer, [prefix] = table(), source(7), raw("10.4.7.0/24")

@@ -17,7 +17,7 @@ from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
 from containernet_backends.bgp.message import Notification, RouteRefresh
 from containernet_backends.bgp.notification import Violation
 from containernet_backends.bgp.peering import Local, Peer
-from containernet_backends.bgp.session import LONGEST_REST, STABLE, Session, too_many_prefixes
+from containernet_backends.bgp.session import LONGEST_REST, STABLE, Session
 
 US = Local(asn=64512, router_id=IPv4Address("192.0.2.1"), restart_time=120)
 THEM = Local(asn=64512, router_id=IPv4Address("192.0.2.2"), restart_time=90)
@@ -552,11 +552,14 @@ def test_what_was_wrong_is_in_the_reason() -> None:
     assert "64512" in rig.session.last_error
 
 
-def test_too_many_prefixes_are_refused_with_the_limit() -> None:
-    """RFC 4486 s4: AFI, SAFI and the limit are the data."""
+def test_too_many_prefixes_are_no_reason_to_keep_them() -> None:
+    """RFC 8538 s5.1: a hard reset, where the peer knows it; RFC 4486 s4: AFI, SAFI and limit are the data."""
+    too_many = Violation(6, 1, b"\0\2\1\0\0\3\xe8", "too many")
+    old = Rig(graceful_restart=False).to("Established")
+    assert old("reject", 1, too_many) == "6/1, close, down"
     rig = Rig().to("Established")
-    assert rig("reject", 1, too_many_prefixes(IPV6, 1000)) == "6/1, close, down, keeps 2"
-    assert rig.down.notification == Notification(6, 1, b"\0\2\1\0\0\3\xe8")
+    assert rig("reject", 1, too_many) == "6/9, close, down"
+    assert rig.down.notification == Notification(6, 9, b"\6\1\0\2\1\0\0\3\xe8")
     assert (rig.down.sent, rig.session.state) == (True, State.IDLE)
 
 

@@ -237,6 +237,14 @@ def test_an_unknown_attribute_is_passed_on_only_if_it_is_transitive() -> None:
     assert not reading.faults
 
 
+def test_the_partial_bit_is_passed_on() -> None:
+    """RFC 4271 s5: where somebody did not know an attribute that we know, the bit MUST NOT be set back to 0."""
+    raw = GOOD + bytes.fromhex("e0 08 04 fde90001 c0 20 0c 0000fde90000000100000002")
+    said = read(raw).announced[0].attributes
+    assert said.partial == (8,)
+    assert encode(said, EXTERNAL, family=IPV4) == raw
+
+
 def test_the_next_hop_of_mp_reach_counts_and_not_next_hop() -> None:
     """RFC 4760 s3."""
     (one,) = read(REACH + GOOD, prefixes=b"").announced

@@ -40,8 +40,6 @@ class Judge:
 
     def arrival(self, source: Source, family: Family, attributes: Attributes, path_id: int) -> Arrival:
         """Return what these attributes come to."""
-        if source.external and attributes.local_pref is not None:
-            attributes = attrs.evolve(attributes, local_pref=None)  # RFC 4271 s5.1.5: it MUST be ignored
         wrong = self.ourselves.refuses(source, attributes)
         cost = None if wrong or attributes.next_hop is None else self.cost(attributes.next_hop)
         if not wrong and cost is None:

@@ -35,7 +35,11 @@ class Encapsulation:
 
 @attrs.frozen
 class Unknown:
-    """An attribute that we have no words for; optional transitive ones are passed on (RFC 4271 s5)."""
+    """An attribute that we have no words for; optional transitive ones are passed on (RFC 4271 s5).
+
+    Args:
+        flags: with which it is passed on.
+    """
 
     flags: int
     type: int
@@ -59,6 +63,7 @@ class Attributes:
         originator_id, cluster_list: RFC 4456 s8.
         encapsulations: RFC 9012 s2.
         unknown: optional transitive attributes that are kept for others, by type.
+        partial: types of those above that somebody has passed on who did not know them (RFC 4271 s4.3).
     """
 
     origin: int = INCOMPLETE
@@ -76,6 +81,7 @@ class Attributes:
     cluster_list: tuple[IPv4Address, ...] = ()
     encapsulations: tuple[Encapsulation, ...] = ()
     unknown: tuple[Unknown, ...] = ()
+    partial: tuple[int, ...] = ()
 
 
 def is_host(address: Address) -> bool:

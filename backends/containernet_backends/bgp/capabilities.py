@@ -225,7 +225,7 @@ def negotiate(local: Local, peer: Peer, theirs: Open) -> Negotiated:
         Violation: the OPEN cannot be accepted (RFC 4271 s6.2, RFC 5492 s5, RFC 6286 s2.2, RFC 7607).
     """
     said = Capabilities.decode(theirs.capabilities)
-    asn = _checked_asn(peer, theirs, said)
+    asn = _checked_asn(local, peer, theirs, said)
     if theirs.hold_time in (1, 2):  # RFC 4271 s6.2
         raise _refused(UNACCEPTABLE_HOLD_TIME, f"hold time {theirs.hold_time} s, expected 0 or at least 3 s")
     # RFC 6286 s2.2: not zero, and within one AS not ours
@@ -278,7 +278,7 @@ def negotiate(local: Local, peer: Peer, theirs: Open) -> Negotiated:
     )
 
 
-def _checked_asn(peer: Peer, theirs: Open, said: Capabilities) -> int:
+def _checked_asn(local: Local, peer: Peer, theirs: Open, said: Capabilities) -> int:
     asn = theirs.asn if said.as4 is None else said.as4
     if not asn or not theirs.asn:  # RFC 7607 s2
         raise _refused(BAD_PEER_AS, "AS 0 (RFC 7607 s2)")
@@ -289,6 +289,8 @@ def _checked_asn(peer: Peer, theirs: Open, said: Capabilities) -> int:
         raise _refused(BAD_PEER_AS, f"it calls itself both AS {theirs.asn} and AS {asn} (RFC 6793 s4.1)")
     if peer.asn and asn != peer.asn:  # RFC 4271 s6.2
         raise _refused(BAD_PEER_AS, f"it is of AS {asn}, expected AS {peer.asn} as configured (RFC 4271 s6.2)")
+    if peer.external and asn == local.asn:
+        raise _refused(BAD_PEER_AS, f"it is of AS {asn} as we are, expected another (RFC 4271 s6.2)")
     return asn
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .families import Family
 from .message import Notification
-from .notification import ADMINISTRATIVE_RESET, ADMINISTRATIVE_SHUTDOWN
+from .notification import ADMINISTRATIVE_RESET, ADMINISTRATIVE_SHUTDOWN, CEASE, MAXIMUM_PREFIXES, Violation
 from .peering import Local, Negotiated
 
 
@@ -20,6 +20,19 @@ def kept(negotiated: Negotiated, notification: Notification | None) -> tuple[Fam
     if notification is not None and (not negotiated.notification_restart or notification.is_hard):
         return ()
     return negotiated.restartable
+
+
+def verdict(violation: Violation, negotiated: Negotiated | None) -> Notification:
+    """Return the NOTIFICATION that a violation ends a connection with.
+
+    Args:
+        negotiated: what was agreed on; None: not that much.
+    """
+    notification = Notification.of(violation)
+    lasting = (violation.code, violation.subcode) == (CEASE, MAXIMUM_PREFIXES)
+    if lasting and negotiated and negotiated.notification_restart:
+        return notification.hard()  # RFC 8538 s5.1: the same would come again; so nobody keeps routes for it
+    return notification
 
 
 def farewell(local: Local, up: Negotiated | None, reason: str, *, hard: bool) -> Notification | None:

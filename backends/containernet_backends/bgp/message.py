@@ -271,12 +271,12 @@ class Notification:
     def cease(cls, subcode: int, text: str = "") -> Self:
         """Return a Cease (RFC 4486), with a text for the operator over there (RFC 9003).
 
-        A text has at most 255 octets of UTF-8 and is cut where it is longer; it is sent only with an
-        administrative shutdown or reset, the two that have a place for it.
+        A text is sent only with an administrative shutdown or reset, the two that have a place for it. It is
+        cut at 128 octets of UTF-8: s3 allows 255 only if it is known that the peer takes as many.
         """
         if subcode not in _WITH_TEXT or not text:
             return cls(CEASE, subcode)
-        octets = text.encode(errors="replace")[:255].decode(errors="ignore").encode()
+        octets = text.encode(errors="replace")[:_LONGEST_TEXT].decode(errors="ignore").encode()
         return cls(CEASE, subcode, bytes([len(octets)]) + octets)
 
     def hard(self) -> Notification:
@@ -321,6 +321,7 @@ class Notification:
 
 
 _WITH_TEXT = (ADMINISTRATIVE_SHUTDOWN, ADMINISTRATIVE_RESET)
+_LONGEST_TEXT = 128
 
 
 @attrs.frozen

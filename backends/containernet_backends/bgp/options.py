@@ -296,6 +296,7 @@ class BgpOptions:
         return Peer(
             address=address,
             asn=0 if neighbour.external else neighbour.asn or self.asn,
+            external=neighbour.external,
             port=neighbour.port,
             passive=neighbour.passive or bool(neighbour.range),
             dynamic=bool(neighbour.range),

@@ -126,10 +126,9 @@ class Path:
         )
         self.neighbour = neighbour(source, attributes)
         self.med = attributes.med or 0  # RFC 4271 s9.1.2.2 c: without one it has the lowest value possible
-        reflected = not source.external and attributes.originator_id is not None
-        identifier = attributes.originator_id if reflected else source.identifier  # RFC 4456 s9
-        clusters = 0 if source.external else len(attributes.cluster_list)
-        self.rest = (not source.external, cost, int(identifier or 0), clusters, source.place, path_id)
+        identifier = int(attributes.originator_id or source.identifier)  # RFC 4456 s9
+        clusters = len(attributes.cluster_list)
+        self.rest = (not source.external, cost, identifier, clusters, source.place, path_id)
 
     @property
     def believed(self) -> bool:

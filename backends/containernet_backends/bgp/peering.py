@@ -48,6 +48,7 @@ class Peer:
     Args:
         address: where it is reached.
         asn: its AS; 0: any (RFC 4271 s6.2 is then content with what its OPEN says).
+        external: with `asn` 0: any but ours.
         port: TCP port to dial.
         passive: wait for the peer to dial.
         dynamic: it was accepted out of a range: never dialled, forgotten when its session ends.
@@ -64,6 +65,7 @@ class Peer:
 
     address: Address
     asn: int = 0
+    external: bool = False
     port: int = 179
     passive: bool = False
     dynamic: bool = False

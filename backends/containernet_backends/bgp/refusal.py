@@ -72,8 +72,6 @@ class Ourselves:
         ours = sum(segment.asns.count(self.local.asn) for segment in attributes.as_path)
         if ours > source.allow_own_as:
             return "our own AS is in the AS_PATH (RFC 4271 s9.1.2)"
-        if source.external:
-            return ""  # RFC 4456 s8: both attributes are non-transitive, and mean nothing from outside
         if attributes.originator_id == self.local.router_id:
             return "ORIGINATOR_ID is ours (RFC 4456 s8)"
         if self.cluster_id in attributes.cluster_list:

@@ -22,7 +22,6 @@ busy. Where it cannot read, because the table work is behind, it says so with `b
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
 import attrs
@@ -31,8 +30,7 @@ from . import capabilities
 from .collision import restarted, wins
 from .connection import Connection, State, earliest
 from .effects import Abandon, Close, Dial, Down, Effect, Received, Refresh, Up, Write
-from .ending import farewell, kept
-from .families import Family
+from .ending import farewell, kept, verdict
 from .message import (
     HEADER,
     KEEPALIVE,
@@ -50,7 +48,6 @@ from .notification import (
     COLLISION,
     CONNECTION_REJECTED,
     HOLD_TIMER_EXPIRED,
-    MAXIMUM_PREFIXES,
     OPEN_MESSAGE,
     UNSUPPORTED_VERSION,
     Violation,
@@ -63,12 +60,6 @@ STABLE = LONGEST_REST  # a session that lasted as long ended a row of errors
 _REFRESH_SUBTYPES = (RouteRefresh.REQUEST, RouteRefresh.BEGIN, RouteRefresh.END)
 _COLLIDED = (Notification.cease(COLLISION), "another connection stays (RFC 4271 s6.8)")  # RFC 4486 s4
 _PROGRESS = (State.ESTABLISHED, State.OPEN_CONFIRM, State.OPEN_SENT)
-
-
-def too_many_prefixes(family: Family, limit: int) -> Violation:
-    """Return what `reject` is told of a peer that announces more than `limit` prefixes (RFC 4486 s4)."""
-    data = struct.pack(">HBI", *family, limit)
-    return Violation(CEASE, MAXIMUM_PREFIXES, data, f"more than {limit} {family} prefixes (RFC 4486 s4)")
 
 
 class Session:
@@ -371,7 +362,7 @@ class Session:
 
     def _violated(self, one: Connection, violation: Violation, now: float) -> None:
         """End a connection for what the peer did, or did not do."""
-        self._end(one, Notification.of(violation), str(violation))
+        self._end(one, verdict(violation, one.negotiated), str(violation))
         self._rest(one, now, fault=True)
 
     def _end(

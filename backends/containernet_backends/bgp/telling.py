@@ -10,7 +10,8 @@ import attrs
 from containernet.model import Address
 
 from . import update
-from .attributes import Attributes, Unknown
+from .as_paths import CONFEDERATION
+from .attributes import Attributes
 from .communities import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from .families import Family
 from .paths import Path
@@ -20,7 +21,6 @@ from .refusal import Ourselves
 
 _FEW = 8
 _KEPT = 1 << 13
-_PARTIAL = 0x20  # RFC 4271 s4.3
 _NON_TRANSITIVE = 0x40  # RFC 4360 s2, in the first octet of an extended community
 
 
@@ -150,7 +150,6 @@ class Telling:
                 cluster_list=(),
                 extended=tuple(each for each in attributes.extended if not each[0] & _NON_TRANSITIVE),
                 link_local=None,
-                unknown=_passed_on(attributes.unknown),
             )
         reflected: dict[str, Any] = {}
         if _is_internal(path):  # RFC 4456 s8
@@ -160,7 +159,6 @@ class Telling:
             attributes,
             local_pref=self.local_pref if attributes.local_pref is None else attributes.local_pref,
             link_local=None,  # RFC 2545 s3: it means something on the link alone that it was told on
-            unknown=_passed_on(attributes.unknown),
             **reflected,
         )
 
@@ -174,8 +172,9 @@ class Telling:
             if not self.terms.external:
                 attributes = attrs.evolve(attributes, local_pref=0)
         if self.terms.external:  # RFC 4271 s5.1.2 b
-            as_path = prepend(attributes.as_path, [self.ourselves.local.asn])
-            attributes = attrs.evolve(attributes, as_path=as_path)
+            # RFC 5065 s4.1 c: a confederation that we know nothing of ends here, at the latest
+            known = tuple(each for each in attributes.as_path if each.type not in CONFEDERATION)
+            attributes = attrs.evolve(attributes, as_path=prepend(known, [self.ourselves.local.asn]))
         next_hop = self._next_hop(path, outcome)
         if next_hop is None:
             return Outcome(None, f"no next hop that the peer takes for {self.family} (RFC 8950)")
@@ -199,8 +198,3 @@ class Telling:
 
 def _is_internal(path: Path) -> bool:
     return path.source.address is not None and not path.source.external
-
-
-def _passed_on(unknown: tuple[Unknown, ...]) -> tuple[Unknown, ...]:
-    # RFC 4271 s5: who passes on an attribute that it does not know sets the Partial bit.
-    return tuple(attrs.evolve(each, flags=each.flags | _PARTIAL) for each in unknown)

@@ -166,6 +166,7 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
     """
     values: dict[str, object] = {}
     unknown: list[Unknown] = []
+    partial: list[int] = []
     faults: list[Fault] = []
     times: Counter[int] = Counter()
     for piece in pieces:
@@ -190,12 +191,15 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
         try:
             _check_flags(piece, kind)
             values[kind.name] = kind.decode(piece.value, negotiated)
+            if piece.flags & PARTIAL and kind.flags == _BOTH:
+                partial.append(piece.type)
         except Malformed as malformed:
             reason = f"{name(piece.type)}: {malformed} ({kind.rule})"
             faults.append(Fault(kind.approach, reason, kind.subcode, piece.raw))
     if not negotiated.as4:
         _merge(values)
     values["unknown"] = tuple(sorted(unknown, key=lambda each: each.type))
+    values["partial"] = tuple(sorted(partial))
     return Understood(
         attributes=Attributes(**values),  # type: ignore[arg-type]
         faults=tuple(faults),
@@ -400,7 +404,11 @@ def encode(attributes: Attributes, negotiated: Negotiated, *, family: Family) ->
     What must not be told to an external peer is left out (RFC 4271 s5.1.5, RFC 4456 s8). NEXT_HOP is there only
     if `family` is IPv4 and so is the next hop: else it is in MP_REACH_NLRI.
     """
-    return b"".join(attribute(*each) for each in _encoded(attributes, negotiated, family))
+    partial = attributes.partial  # RFC 4271 s5: nobody may clear that bit
+    return b"".join(
+        attribute(flags | PARTIAL * (kind in partial), kind, value)
+        for flags, kind, value in _encoded(attributes, negotiated, family)
+    )
 
 
 def attribute(flags: int, type: int, value: bytes) -> bytes:
