@@ -89,7 +89,7 @@ def opening(asn: int, router_id: IPv4Address) -> bytes:
     """Return an OPEN for IPv4 and AS numbers of four octets."""
     capabilities = struct.pack(">BBHBB BB BBI", 1, 4, 1, 0, 1, 2, 0, 65, 4, asn)
     parameters = bytes([2, len(capabilities)]) + capabilities
-    head = struct.pack(">BHH4sB", 4, asn, HOLD, router_id.packed, len(parameters))
+    head = struct.pack(">BHH4sB", 4, asn, 0, router_id.packed, len(parameters))  # no hold time, no keepalives
     return message(OPEN, head + parameters)
 
 
