@@ -7,9 +7,8 @@
     raw           a peer that does what the test says and nothing else
     cases         what ours has to be able to do with each of them
 
-A class for our own speaker is a `Daemon` with `abilities`, `_configure`, `_words`, `_answers`, `_sessions`,
-`_paths`, `_announce`, `_withdraw`, `shut_down`, `bring_up` and `refresh`; then `cases.played(case, Ours,
-Bird)` is a test.
+`ours` is our own speaker, by the options that users write, in `ours_process`; `test_interop` plays every case
+with it and each of the others, `test_crowd` has fifty of it around a reflector.
 
 What the daemons are like, as Debian 12 has them; what they cannot do is missing in their `abilities`:
 
@@ -26,7 +25,8 @@ What the daemons are like, as Debian 12 has them; what they cannot do is missing
   and then even resets the session, hence hosts without link-local addresses wherever FRR is. After an
   attribute error it reads NLRI at the wrong place (treat-as-withdraw becomes NOTIFICATION 3/10). It sees a
   prefix limit passed at the UPDATE after. Where ADD-PATH is off it offers the families in capability 69 with
-  the value 0. A command line ends at 4,096 octets.
+  the value 0. A command line ends at 4,096 octets. It reads the tunnel encapsulation attribute (RFC 9012), and
+  drops it when it reflects a unicast route. Without graceful restart it sends no End-of-RIB.
 - GoBGP 3.10 dials again only after eight seconds and more, whatever `connect-retry` says, and shows 30 s of
   idle hold where 1 was configured: let the other be there first. Its client announces no extended community
   but rt, and `disable` takes a `--reason` but does not send it, as `shutdown` does. What it was told is in

@@ -70,6 +70,10 @@ class Exabgp(Daemon):
     def _words(self, *, restarting: bool) -> list[str]:
         return [sys.executable, "-m", "exabgp", "server", f"{self.directory}/exabgp.conf"]
 
+    def log(self) -> str:
+        """Return the end of what it wrote and heard: its last error is soon that of the next dial."""
+        return super().log() + (self.directory / "heard").read_text(errors="replace")[-5000:]
+
     def _environment(self) -> dict[str, str]:
         bind = " ".join({str(self._local(each)) for each in self.speaker.neighbours})
         settings = {
