@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -17,7 +18,9 @@ from containernet_backends.bgp.attributes import (
     AS_SET,
     IGP,
     Attributes,
+    Encapsulation,
     Segment,
+    Unknown,
 )
 from containernet_backends.bgp.communities import GRACEFUL_SHUTDOWN
 from containernet_backends.bgp.families import IPV4, IPV6, Family
@@ -241,6 +244,48 @@ def test_a_hostile_peer_cannot_make_an_entry_long() -> None:
     for path_id in range(100):
         rib.learn(peer, says("10.4.1.0/24", path_id=path_id))
     assert len(rib.entry(IPV4, *raw("10.4.1.0/24"))) == peer.held[IPV4] == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "long"),
+    [
+        ({"as_path": (Segment(AS_SEQUENCE, tuple(range(1, 65))),)}, False),
+        ({"as_path": (Segment(AS_SEQUENCE, tuple(range(1, 66))),)}, True),
+        ({"communities": tuple(range(65))}, True),
+        ({"large": tuple((at, 0, 0) for at in range(65))}, True),
+        ({"unknown": (Unknown(0xE0, 99, bytes(520)),)}, True),
+        ({"encapsulations": (Encapsulation(8, ((200, bytes(520)),)),)}, True),
+    ],
+)
+def test_what_is_long_is_in_the_table_alone(changes: dict[str, Any], long: bool) -> None:
+    """A peer may tell 64 KiB of attributes in each UPDATE; what it has taken back is nowhere any more."""
+    rib, peers = table(), [source(7), source(8)]
+    said = attrs.evolve(INSIDE, **changes)
+    for peer in peers:
+        rib.learn(peer, says("10.4.1.0/24", said=said))
+        rib.learn(peer, says("10.4.1.0/24"))
+    assert any(said in key for known in rib._known.values() for key in known) is not long
+    kept = {path.attributes for entry, path in rib._merged for path in (*entry, path)}
+    assert (said in kept) is not long
+
+
+def test_path_identifiers_cost_no_judgement() -> None:
+    """Some peers number all paths that they have, and not those of one prefix: each UPDATE has hundreds."""
+    asked = Counter[object]()
+
+    def cost(next_hop: object) -> int:
+        asked[next_hop] += 1
+        return 0
+
+    rib, peer = table(cost=cost), source(7)
+    prefixes = [f"10.4.{at}.0/24" for at in range(200)]
+    nlris = raw(*prefixes)
+    rib.learn(peer, Reading((Announcement(IPV4, INSIDE, nlris, list(range(1, 201))),)))
+    assert asked.total() == 1
+    assert [path.path_id for nlri in nlris for path in rib.entry(IPV4, nlri)] == list(range(1, 201))
+    rib.learn(peer, says(*prefixes[:2], path_id=7))
+    first, second = (rib.entry(IPV4, nlri) for nlri in nlris[:2])
+    assert first[-1] is second[-1]
 
 
 def test_more_prefixes_than_allowed_end_the_session() -> None:

@@ -16,6 +16,8 @@ from .paths import Path, Source
 from .policy import Judgement, Outcome
 from .refusal import Ourselves, suspicious, wrong_prefix
 
+_FEW = 64  # paths that are kept to be shared: most peers number those of one prefix, some all that they have
+
 Cost = Callable[[Address], int | None]  # of the way to a next hop; None: there is none
 
 
@@ -38,7 +40,7 @@ class Judge:
     local_pref: int = 100
     cost: Cost = free
 
-    def arrival(self, source: Source, family: Family, attributes: Attributes, path_id: int) -> Arrival:
+    def arrival(self, source: Source, family: Family, attributes: Attributes) -> Arrival:
         """Return what these attributes come to."""
         wrong = self.ourselves.refuses(source, attributes)
         cost = None if wrong or attributes.next_hop is None else self.cost(attributes.next_hop)
@@ -48,7 +50,7 @@ class Judge:
         if wrong:
             judgement = Judgement((), Outcome(None, wrong))
 
-        def path(outcome: Outcome) -> Path:
+        def path(outcome: Outcome, path_id: int) -> Path:
             accepted = outcome.attributes
             if accepted is not None and source.external and GRACEFUL_SHUTDOWN in attributes.communities:
                 accepted = attrs.evolve(accepted, local_pref=0)  # RFC 8326 s4.2
@@ -69,31 +71,35 @@ class Arrival:
     """What one set of attributes from one source comes to: a path, or several that depend on the prefix.
 
     Attributes:
-        plain: the path, where it is the same for every prefix that is not `suspicious`; None: it is not.
+        plain: the path without an identifier, where it is the same for every prefix that is not `suspicious`;
+            None: it is not.
     """
 
     __slots__ = ("_family", "_judgement", "_make", "_paths", "plain")
 
-    def __init__(self, family: Family, judgement: Judgement, make: Callable[[Outcome], Path]) -> None:
+    def __init__(self, family: Family, judgement: Judgement, make: Callable[[Outcome, int], Path]) -> None:
         self._family = family
         self._judgement = judgement
         self._make = make
-        self._paths: dict[Outcome, Path] = {}
-        self.plain = None if judgement.cases else self._path(judgement.otherwise)
+        self._paths: dict[tuple[Outcome, int], Path] = {}
+        self.plain = None if judgement.cases else self._path(judgement.otherwise, 0)
 
-    def split(self, nlris: list[bytes]) -> Iterator[tuple[Path, list[bytes]]]:
-        """Yield paths, each with the prefixes that it is for."""
+    def split(self, nlris: list[bytes], path_id: int) -> Iterator[tuple[Path, list[bytes]]]:
+        """Yield paths with that identifier (RFC 7911), each with the prefixes that it is for."""
         for outcome, some in self._judgement.split(nlris):
             if not suspicious(self._family, some):
-                yield self._path(outcome), some
+                yield self._path(outcome, path_id), some
                 continue
             by_reason = defaultdict(list)
             for nlri in some:
                 by_reason[wrong_prefix(self._family, nlri, named=outcome.explicit)].append(nlri)
             for reason, those in by_reason.items():
-                yield self._path(Outcome(None, reason) if reason else outcome), those
+                yield self._path(Outcome(None, reason) if reason else outcome, path_id), those
 
-    def _path(self, outcome: Outcome) -> Path:
-        if outcome not in self._paths:
-            self._paths[outcome] = self._make(outcome)
-        return self._paths[outcome]
+    def _path(self, outcome: Outcome, path_id: int) -> Path:
+        path = self._paths.get((outcome, path_id))
+        if path is None:
+            if len(self._paths) >= _FEW:
+                self._paths.clear()
+            path = self._paths[outcome, path_id] = self._make(outcome, path_id)
+        return path

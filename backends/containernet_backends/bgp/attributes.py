@@ -10,6 +10,7 @@ from containernet.model import Address
 
 IGP, EGP, INCOMPLETE = range(3)  # ORIGIN, RFC 4271 s5.1.1
 AS_SET, AS_SEQUENCE, AS_CONFED_SEQUENCE, AS_CONFED_SET = range(1, 5)  # RFC 4271 s4.3, RFC 5065 s3
+_MANY = 64
 
 
 @attrs.frozen
@@ -88,3 +89,16 @@ def is_host(address: Address) -> bool:
     """Return whether an address can be that of one host, as a next hop has to be (RFC 4271 s6.3)."""
     reserved = address.version == 4 and address.is_reserved  # RFC 1112 s4: class E
     return not (reserved or address.is_unspecified or address.is_loopback or address.is_multicast)
+
+
+def is_long(attributes: Attributes) -> bool:
+    """Return whether so much is said that it is not worth being remembered: more than 64 numbers, or so.
+
+    A hostile peer may say 64 KiB in every UPDATE, and something else in the next. What is kept to be shared is
+    counted in sets of attributes, and has a bound only if each of them has one.
+    """
+    count = sum(len(segment.asns) for segment in attributes.as_path) + len(attributes.cluster_list)
+    count += len(attributes.communities) + len(attributes.extended) + len(attributes.large)
+    octets = sum(len(each.value) for each in attributes.unknown)
+    octets += sum(len(value) for each in attributes.encapsulations for _, value in each.subtlvs)
+    return count + octets // 8 > _MANY

@@ -14,7 +14,7 @@ import attrs
 from containernet.model import Address
 
 from .as_paths import path_length
-from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes
+from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes, is_long
 from .families import Family
 from .policy import EVERYTHING, Judgement, Policy
 
@@ -82,12 +82,14 @@ class Path:
         tier, neighbour, med, rest: its rank (see `decision`).
         alone: the entry of a prefix of which only this path is known.
         told: what it becomes when it is told to others, by whom; kept here so that it goes with the path.
+        long: nothing but the table itself is to keep it (see `is_long`).
     """
 
     __slots__ = (
         "alone",
         "attributes",
         "epoch",
+        "long",
         "med",
         "neighbour",
         "path_id",
@@ -115,6 +117,7 @@ class Path:
         self.epoch = epoch
         self.refused = refused
         self.alone: Entry = (self,)
+        self.long = is_long(attributes)
         self.told: dict[object, Judgement] = {}
         preference = local_pref if attributes.local_pref is None else attributes.local_pref
         self.tier = (

@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import cast
 
 from .arrival import Arrival, Judge
-from .attributes import Attributes
+from .attributes import Attributes, is_long
 from .decision import Ranked, explain, multipath, order
 from .families import FAMILIES, Family
 from .notification import CEASE, MAXIMUM_PREFIXES, Violation
@@ -84,7 +84,7 @@ class Table:
         self.own = Source(address=None, asn=local.asn, identifier=local.router_id, external=False)
         self.routes: dict[Family, dict[bytes, Entry]] = {family: {} for family in FAMILIES}
         self._watches: dict[Family, list[Watch]] = {family: [] for family in FAMILIES}
-        self._known: dict[Source, dict[tuple[Family, Attributes, int], Arrival]] = {}
+        self._known: dict[Source, dict[tuple[Family, Attributes], Arrival]] = {}
         self._merged: dict[tuple[Entry, Path], Entry] = {}
         self._sweeps: dict[Family, Iterator[int]] = {}
         self._sweep_again: set[Family] = set()
@@ -240,17 +240,17 @@ class Table:
         self, source: Source, family: Family, attributes: Attributes, path_id: int, nlris: list[bytes]
     ) -> None:
         known = self._known.setdefault(source, {})
-        arrival = known.get((family, attributes, path_id))
+        arrival = known.get((family, attributes))
         if arrival is None:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            arrival = known[family, attributes, path_id] = self.judge.arrival(
-                source, family, attributes, path_id
-            )
-        if arrival.plain is not None and not suspicious(family, nlris):
+            arrival = self.judge.arrival(source, family, attributes)
+            if not is_long(attributes):
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                known[family, attributes] = arrival
+        if not path_id and arrival.plain is not None and not suspicious(family, nlris):
             self._put(family, arrival.plain, nlris)
         else:
-            for path, some in arrival.split(nlris):
+            for path, some in arrival.split(nlris, path_id):
                 self._put(family, path, some)
 
     def _put(self, family: Family, path: Path, nlris: list[bytes]) -> None:
@@ -324,9 +324,11 @@ class Table:
         """Return what an entry becomes when a path is added to it."""
         merged = self._merged.get((entry, path))
         if merged is None:
-            if len(self._merged) >= _REMEMBERED:
-                self._merged.clear()
-            merged = self._merged[entry, path] = _merge(entry, path)
+            merged = _merge(entry, path)
+            if not any(each.long for each in (path, *entry)):
+                if len(self._merged) >= _REMEMBERED:
+                    self._merged.clear()
+                self._merged[entry, path] = merged
         return merged
 
 

@@ -11,7 +11,7 @@ from containernet.model import Address
 
 from . import update
 from .as_paths import CONFEDERATION
-from .attributes import Attributes
+from .attributes import Attributes, is_long
 from .communities import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from .families import Family
 from .paths import Path
@@ -95,7 +95,7 @@ class Telling:
         Few prefixes with attributes of their own are what hosts announce. Each host that joins is told all of
         them, so their messages are kept.
         """
-        if len(nlris) > _FEW:
+        if len(nlris) > _FEW or is_long(attributes):
             return update.pack(self.family, attributes, nlris, negotiated)
         key = (attributes, tuple(nlris))
         if key not in self._written:
