@@ -66,7 +66,7 @@ FIRST_CLIENT = IPv4Address("172.16.64.1")
 OURS = "172.16.0.0/17"  # every address of it is a peer's
 BASE = int(IPv4Address("16.0.0.0"))  # from here on there is room for 20,000,000 /24
 PATHS = 1000
-HOLD = 90  # seconds
+HOLD = 3600  # seconds; nobody here sends a second keepalive
 PATIENCE = 300.0  # seconds
 AT_ONCE = 8  # clients that dial; BIRD lets no more wait, and a SYN that it drops costs seconds
 # How many of 1,000 prefixes have which length, as in the tables of 2024; the rest is /24.
@@ -89,7 +89,7 @@ def opening(asn: int, router_id: IPv4Address) -> bytes:
     """Return an OPEN for IPv4 and AS numbers of four octets."""
     capabilities = struct.pack(">BBHBB BB BBI", 1, 4, 1, 0, 1, 2, 0, 65, 4, asn)
     parameters = bytes([2, len(capabilities)]) + capabilities
-    head = struct.pack(">BHH4sB", 4, asn, 0, router_id.packed, len(parameters))  # no hold time, no keepalives
+    head = struct.pack(">BHH4sB", 4, asn, HOLD, router_id.packed, len(parameters))
     return message(OPEN, head + parameters)
 
 
@@ -405,12 +405,14 @@ class Frr(Program):
             " bgp listen limit 5000",
             " neighbor CLIENTS peer-group",
             f" neighbor CLIENTS remote-as {ASN}",
+            f" neighbor CLIENTS timers {HOLD // 3} {HOLD}",
             f" bgp listen range {CLIENTS} peer-group CLIENTS",
         ]
         for address, asn in ((SENDER, SENDER_ASN), (SINK, SINK_ASN)):
             lines += [f" neighbor {address} remote-as {asn}", f" neighbor {address} passive"]
             # Without the second, it would tell everything back to whom it is from.
             lines += [f" neighbor {address} advertisement-interval 0"]
+            lines += [f" neighbor {address} timers {HOLD // 3} {HOLD}"]
             lines += [f" neighbor {address} sender-as-path-loop-detection"]
         lines += [" address-family ipv4 unicast", "  neighbor CLIENTS route-reflector-client", ""]
         (self.directory / "frr.conf").write_text("\n".join(lines))
