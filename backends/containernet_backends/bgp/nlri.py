@@ -26,6 +26,7 @@ _BITS = {1: 32, 2: 128}
 _TYPES: dict[int, type[IPv4Network] | type[IPv6Network]] = {1: IPv4Network, 2: IPv6Network}
 # The most frequent lengths of the Internet's tables: the expression tries its alternatives in this order.
 _FREQUENT = {1: (24, 22, 23, 20, 21, 19, 16, 18, 17, 32), 2: (48, 64, 32, 44, 40, 36, 29, 46, 42, 128)}
+WITHOUT_SPARE_BITS = {8 * octets: 1 + octets for octets in range(5)}  # IPv4: as many octets, by length
 _PATH_ID = 4  # RFC 7911 s3: octets
 
 

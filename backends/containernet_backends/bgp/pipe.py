@@ -11,7 +11,7 @@ from typing import Final
 
 from containernet.model import Address
 
-RECEIVE: Final = 1 << 18  # octets that are read at once: some 60,000 prefixes
+RECEIVE: Final = 1 << 19  # octets that are read at once: some 120,000 prefixes
 
 
 class Pipe:
