@@ -149,9 +149,11 @@ def test_opens_that_are_refused(opened: Open, subcode: int) -> None:
 def test_an_external_peer_is_of_another_as() -> None:
     """RFC 4271 s6.2: or it would be believed as one of ours, and told as one."""
     anybody = attrs.evolve(PEER, external=True)
-    assert negotiate(LOCAL, anybody, offer(attrs.evolve(OTHER, asn=65002), PEER)).external
+    outside = negotiate(LOCAL, anybody, offer(attrs.evolve(OTHER, asn=65002), PEER))
     ours = attrs.evolve(OTHER, asn=LOCAL.asn)
-    assert not negotiate(LOCAL, PEER, offer(ours, PEER)).external
+    inside = negotiate(LOCAL, PEER, offer(ours, PEER))
+    assert (outside.external, inside.external) == (True, False)
+    assert (outside.tunnels, inside.tunnels) == (False, True), "RFC 9012 s11"
     with pytest.raises(Violation, match="expected another") as caught:
         negotiate(LOCAL, anybody, offer(ours, PEER))
     assert (caught.value.code, caught.value.subcode) == (2, n.BAD_PEER_AS)

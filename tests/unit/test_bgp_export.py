@@ -16,6 +16,7 @@ from containernet_backends.bgp.attributes import (
     AS_SEQUENCE,
     IGP,
     Attributes,
+    Encapsulation,
     Segment,
     Unknown,
 )
@@ -71,6 +72,7 @@ class Speaker:
             families=families,
             extended_next_hop=terms.pop("extended_next_hop", ()),
             enhanced_refresh=enhanced,
+            tunnels=terms.pop("tunnels", True),
         )
         source = Source(
             address=IPv4Address(0xC0000200 + at),
@@ -159,6 +161,15 @@ def test_to_another_as() -> None:
         med=None,
         extended=said.extended[:1],
     )
+
+
+def test_tunnels_stay_inside_unless_told_otherwise() -> None:
+    """RFC 9012 s11: for each external session the attribute is left out by default."""
+    said = attrs.evolve(INSIDE, encapsulations=(Encapsulation(7, ((6, bytes(6)),)),))
+    for to, there in ((CLIENT, True), (EXTERNAL, True), (EXTERNAL | {"tunnels": False}, False)):
+        heard = told(said, by=INTERNAL, to=to)
+        assert heard
+        assert bool(heard.encapsulations) is there
 
 
 def test_a_confederation_ends_where_our_as_does() -> None:

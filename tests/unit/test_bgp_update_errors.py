@@ -237,6 +237,16 @@ def test_an_unknown_attribute_is_passed_on_only_if_it_is_transitive() -> None:
     assert not reading.faults
 
 
+def test_tunnels_of_another_as_are_for_whoever_asked_for_them() -> None:
+    """RFC 9012 s11: discarded by default, or an external peer could send our packets anywhere."""
+    raw = GOOD + bytes.fromhex("c0 17 0c 0007 0008 06 06 000000000000")
+    strict = attrs.evolve(EXTERNAL, tunnels=False)
+    assert read(raw).announced[0].attributes.encapsulations
+    reading = read(raw, strict)
+    assert not reading.announced[0].attributes.encapsulations
+    assert "RFC 9012 s11" in reading.faults[0]
+
+
 def test_the_partial_bit_is_passed_on() -> None:
     """RFC 4271 s5: where somebody did not know an attribute that we know, the bit MUST NOT be set back to 0."""
     raw = GOOD + bytes.fromhex("e0 08 04 fde90001 c0 20 0c 0000fde90000000100000002")

@@ -100,6 +100,7 @@ VXLAN = (1, bytes.fromhex("c0 000001 02005e100001 0000"))
             [Encapsulation(8, (VXLAN, (1, bytes(12)), ENDPOINT))],
             Tunnel(type="vxlan", data=SAID),
         ),
+        ([Encapsulation(8, (VXLAN, ENDPOINT, ENDPOINT))], Tunnel()),
     ],
     ids=[
         "the first that is known",
@@ -112,6 +113,7 @@ VXLAN = (1, bytes.fromhex("c0 000001 02005e100001 0000"))
         "with one that vouches for nothing",
         "with port 0",
         "with two, of which the first counts",
+        "with two endpoints, which no tunnel has",
     ],
 )
 def test_tunnels_that_others_announce(tunnels: list[Encapsulation], expected: Tunnel) -> None:

@@ -274,6 +274,7 @@ def negotiate(local: Local, peer: Peer, theirs: Open) -> Negotiated:
         forwarding=tuple(family for family, forwarding in restartable if forwarding),
         restarting=restart is not None and restart.restarted,
         notification_restart=restart is not None and restart.notification,
+        tunnels=peer.tunnels or asn == local.asn,
         hostname=".".join(filter(None, (said.hostname, said.domain))),
     )
 

@@ -15,7 +15,7 @@ from .peering import Negotiated, Peer
 
 LARGE_HOLD_TIME = 240.0  # RFC 4271 s8.2.2: while no OPEN has come, 4 minutes
 SHORTEST_KEEPALIVE = 1.0  # RFC 4271 s4.4: not more than one each second
-SHORTEST_SEND_HOLD = 480.0  # RFC 9687 s4.2: 8 minutes, or twice the hold time where that is more
+SHORTEST_SEND_HOLD = 480.0  # RFC 9687 s6: 8 minutes, or twice the hold time where that is more
 
 
 class State(enum.Enum):
@@ -130,7 +130,7 @@ class Connection:
 
     def wrote(self, *, pending: bool, now: float) -> None:
         """Note that TCP took octets, and whether it was all."""
-        # RFC 9687 s4.2: the send hold timer runs in Established, and not where the hold time is 0
+        # RFC 9687 s4.3: the send hold timer runs in Established, and not where the hold time is 0
         runs = pending and self.state is State.ESTABLISHED and self.negotiated and self.negotiated.hold_time
         self.stuck_at = now + self.send_hold_time if runs else None
 
@@ -138,6 +138,6 @@ class Connection:
     def send_hold_time(self) -> float:
         """Seconds in which TCP has to take something."""
         hold_time = self.negotiated.hold_time if self.negotiated else 0
-        if self._send_hold_time:  # RFC 9687 s4.2: it MUST be longer than the hold time
+        if self._send_hold_time:  # RFC 9687 s4.4: it MUST be longer than the hold time
             return max(self._send_hold_time, hold_time + 1.0)
         return max(SHORTEST_SEND_HOLD, 2.0 * hold_time)

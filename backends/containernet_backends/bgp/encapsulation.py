@@ -48,7 +48,8 @@ def decode(encapsulations: Iterable[Encapsulation]) -> tuple[Tunnel, Address | N
     """
     for each in encapsulations:
         values = dict(reversed(each.subtlvs))  # RFC 9012 s13: of one that may stand only once the first counts
-        endpoint = _endpoint_of(values.get(EGRESS_ENDPOINT))
+        endpoints = [value for kind, value in each.subtlvs if kind == EGRESS_ENDPOINT]
+        endpoint = _endpoint_of(endpoints[0]) if len(endpoints) == 1 else None  # but for this one
         if endpoint is None or each.type not in (IP_IN_IP, VXLAN):  # RFC 9012 s3.1: such a tunnel is ignored
             continue
         address = endpoint or None
@@ -66,10 +67,8 @@ def _endpoint(address: Address | None) -> tuple[int, bytes]:
     return EGRESS_ENDPOINT, bytes(4) + family.afi.to_bytes(2, "big") + address.packed
 
 
-def _endpoint_of(value: bytes | None) -> Address | tuple[()] | None:
+def _endpoint_of(value: bytes) -> Address | tuple[()] | None:
     """Return the endpoint; (): the next hop; None: there is none, and the tunnel is of no use."""
-    if value is None:
-        return None
     shape = int.from_bytes(value[4:6], "big"), len(value)
     if shape == (0, 6):
         return ()

@@ -71,6 +71,7 @@ class Neighbour:
         max_prefixes: more, in one family, end the session (RFC 4486); 0: no limit.
         allow_own_as: how often our own AS may be in a path of its.
         graceful_restart: keep its routes while it restarts (RFC 4724).
+        tunnels: tell and take how packets are to be encapsulated, also where it is external (RFC 9012 s11).
     """
 
     address: str = ""
@@ -95,6 +96,7 @@ class Neighbour:
     max_prefixes: int = attrs.field(default=0, validator=between(0, 10**9))
     allow_own_as: int = attrs.field(default=0, validator=between(0, 10))
     graceful_restart: bool = True
+    tunnels: bool = False
 
     def __attrs_post_init__(self) -> None:
         if bool(self.address) == bool(self.range):
@@ -305,6 +307,7 @@ class BgpOptions:
             families=families,
             add_paths=families if neighbour.add_paths else (),
             graceful_restart=neighbour.graceful_restart,
+            tunnels=neighbour.tunnels,
         )
 
     def hops(self, version: int) -> int:

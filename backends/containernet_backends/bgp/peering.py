@@ -53,13 +53,14 @@ class Peer:
         passive: wait for the peer to dial.
         dynamic: it was accepted out of a range: never dialled, forgotten when its session ends.
         hold_time: seconds that we offer: 0 (no keepalives) or at least 3 (RFC 4271 s4.2).
-        send_hold_time: seconds in which it has to take something of what we send; 0: as RFC 9687 s4.2 advises.
+        send_hold_time: seconds in which it has to take something of what we send; 0: as RFC 9687 s6 advises.
         connect_retry: seconds between dials, jittered (RFC 4271 s10).
         families: which we offer.
         add_paths: families in which we offer to receive several paths of a prefix (RFC 7911).
         extended_next_hop: offer IPv4 routes with IPv6 next hops (RFC 8950).
         extended_messages: offer messages of up to 65,535 octets (RFC 8654).
         graceful_restart: offer it, and keep a restarting peer's routes (RFC 4724).
+        tunnels: tell and take how packets are to be encapsulated, also of an external peer (RFC 9012 s11).
         idle_hold: seconds to wait after an error, doubled at each until 60 (RFC 4271 s8.1.1).
     """
 
@@ -77,6 +78,7 @@ class Peer:
     extended_next_hop: bool = True
     extended_messages: bool = True
     graceful_restart: bool = True
+    tunnels: bool = False
     idle_hold: float = 1.0
 
 
@@ -97,6 +99,7 @@ class Negotiated:
         forwarding: families in which it kept its forwarding over a restart (the F bit).
         restarting: it has just restarted (the R bit). restartable: families it can restart gracefully.
         notification_restart: NOTIFICATIONs keep routes as well, but for a hard reset (RFC 8538).
+        tunnels: how packets are to be encapsulated is told and taken (RFC 9012 s11).
         hostname: the peer's name, where it says one (capability 73); for people only.
     """
 
@@ -116,6 +119,7 @@ class Negotiated:
     forwarding: tuple[Family, ...] = ()
     restarting: bool = False
     notification_restart: bool = False
+    tunnels: bool = True
     hostname: str = ""
 
     @property

@@ -33,6 +33,7 @@ class Terms:
         next_hop_self: tell the way through us, where the route is not reflected.
         addresses: ours, to be a next hop: at most one of each family.
         policy: what is told to it.
+        tunnels: how packets are to be encapsulated is told.
         families: those of the session. extended_next_hop: see `Negotiated`.
         as4, extended_messages: how messages are written, see `Negotiated`.
     """
@@ -42,6 +43,7 @@ class Terms:
     next_hop_self: bool = False
     addresses: tuple[Address, ...] = ()
     policy: Policy = EVERYTHING
+    tunnels: bool = True
     families: tuple[Family, ...] = ()
     extended_next_hop: tuple[Family, ...] = ()
     as4: bool = True
@@ -64,6 +66,7 @@ class Terms:
             next_hop_self=next_hop_self,
             addresses=addresses,
             policy=policy,
+            tunnels=negotiated.tunnels,
             families=negotiated.families,
             extended_next_hop=negotiated.extended_next_hop,
             as4=negotiated.as4,
@@ -150,6 +153,7 @@ class Telling:
                 cluster_list=(),
                 extended=tuple(each for each in attributes.extended if not each[0] & _NON_TRANSITIVE),
                 link_local=None,
+                encapsulations=attributes.encapsulations if self.terms.tunnels else (),  # RFC 9012 s11
             )
         reflected: dict[str, Any] = {}
         if _is_internal(path):  # RFC 4456 s8

@@ -183,6 +183,10 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
         if kind.internal and negotiated.external:
             faults.append(Fault(Approach.DISCARD, f"{name(piece.type)} from an external peer ({kind.rule})"))
             continue
+        if piece.type == TUNNEL_ENCAPSULATION and not negotiated.tunnels:
+            reason = f"{name(piece.type)} from an external peer without `tunnels` (RFC 9012 s11)"
+            faults.append(Fault(Approach.DISCARD, reason))
+            continue
         if piece.type in (AS4_PATH, AS4_AGGREGATOR) and negotiated.as4:
             faults.append(
                 Fault(Approach.DISCARD, f"{name(piece.type)} from a peer with 4-octet AS numbers ({kind.rule})")
