@@ -92,6 +92,7 @@ EVENTS: dict[str, Callable[[Rig], str]] = {
     "start (1)": lambda rig: rig("start"),
     "stop (2)": lambda rig: rig("stop"),
     "stop hard (2)": lambda rig: rig("stop", hard=True),
+    "dial now (9)": lambda rig: rig("dial"),
     "first timer (9, 11, 13)": lambda rig: rig("expire", after=(rig.session.deadline or rig.now) - rig.now),
     "all timers (9, 10, 13)": lambda rig: rig("expire", after=300.0),
     "too early for a timer": lambda rig: rig("expire", after=0.5),
@@ -131,6 +132,7 @@ TABLE = {
     "Connect": {
         "stop (2)": "abandon -> Idle",
         "stop hard (2)": "abandon -> Idle",
+        "dial now (9)": "abandon, dial -> Connect",
         "first timer (9, 11, 13)": "abandon, dial -> Connect",
         "all timers (9, 10, 13)": "abandon, dial -> Connect",
         "dialled (16)": "OPEN on 2 -> OpenSent",
@@ -141,6 +143,7 @@ TABLE = {
     "Active": {
         "stop (2)": " -> Idle",
         "stop hard (2)": " -> Idle",
+        "dial now (9)": "dial -> Connect",
         "first timer (9, 11, 13)": "dial -> Connect",
         "all timers (9, 10, 13)": "dial -> Connect",
         "dialled (16)": "close 2 -> Active",  # it was given up

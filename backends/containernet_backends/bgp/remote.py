@@ -48,7 +48,7 @@ class Remote:
         stale_at: when what it said before its session broke is forgotten; None: nothing is kept.
         rests_until: when its session begins again after an error of ours; None: there was none.
         due: when the speaker will look at its timers.
-        tried: a dial of ours has failed since the start, so it need not be waited for.
+        tried: a dial of ours has failed since anybody could be reached, so it need not be waited for.
         shut: our operator wants no session with it.
         since: when the session came up or ended, seconds since the epoch.
         reason: why the last session ended, or the last dial failed.

@@ -1,6 +1,6 @@
 """The session with one peer: RFC 4271 section 8, events in, effects out, the time passed in.
 
-    start  stop                      the operator                       (events 1 to 8)
+    start  stop  dial                the operator                       (events 1 to 8)
     expire                           a timer, when `deadline` is over   (events 9 to 13)
     accepted  connected  failed      TCP                                (events 14 to 18)
     closed  wrote  busy
@@ -149,6 +149,12 @@ class Session:
         for one in list(self._connections.values()):
             notification = farewell(self._local, one.negotiated if one is up else None, reason, hard=hard)
             self._end(one, notification, "stopped" + (f": {reason}" if reason else ""))
+        return self._done(now)
+
+    def dial(self, *, now: float) -> list[Effect]:
+        """Dial at once where that was to be done later; nothing where it is not to be done."""
+        if self._retry_at is not None:
+            self._retry_at = now
         return self._done(now)
 
     # TCP

@@ -46,7 +46,7 @@ from .effects import Effect
 from .ending import kept
 from .export import Exports, Member
 from .families import FAMILIES, Family
-from .message import RouteRefresh
+from .message import MAXIMUM, RouteRefresh
 from .notification import CEASE, OUT_OF_RESOURCES, Violation
 from .options import BgpOptions, Neighbour
 from .paths import Source
@@ -740,9 +740,10 @@ class Speaker:
         log.info(
             "BGP: session with %s is up: AS %d, %s", remote.address, negotiated.peer_asn, negotiated.peer_id
         )
+        remote.tried = False
         if self.up_since is None:
             self.up_since = now
-        remote.tried = False
+            self._try_again(now)
         remote.reason = ""
         if seconds := remote.session.send_hold_time:
             # What waits here the session sees for itself, and says so. Of what the kernel took it sees nothing.
@@ -766,6 +767,13 @@ class Speaker:
         self.exports.join(remote.member)
         self._more = True
         self.changed.notify_all()
+
+    def _try_again(self, now: float) -> None:
+        """Dial whoever could not be reached while nobody could: what kept them away may have been our cable."""
+        for remote in self.remotes.values():
+            if remote.tried and not remote.shut:
+                remote.tried = False
+                self._carry_out(remote, remote.session.dial(now=now), now)
 
     def _refresh(self, remote: Remote, family: Family, subtype: int) -> None:
         if subtype == RouteRefresh.REQUEST and remote.member is not None:
@@ -901,6 +909,8 @@ class Speaker:
         for fault in reading.faults:
             if remote.note_fault(fault):
                 log.warning("BGP: %s: %s", remote.address, fault)
+                # RFC 7606 s6: the whole UPDATE, of each kind of error the first; no peer fills the log
+                log.info("BGP: the UPDATE of %s: %s", remote.address, said[:MAXIMUM].hex())
 
     def _reject(self, remote: Remote, violation: Violation) -> None:
         now = time.monotonic()
