@@ -36,6 +36,7 @@ from .raw import Raw
 FIRST, SECOND = ip_network("10.1.0.0/24"), ip_network("10.2.0.0/24")
 
 
+END4, END6 = bytes(4), bytes.fromhex("0000 0006 800f03 000201")  # End-of-RIB, RFC 4724 s2
 VXLAN: dict[str, str | int] = {"VNI": 4096, "VtepMAC": "02:00:00:00:00:01"}
 
 
@@ -275,6 +276,23 @@ class TestRestart:
                 one.announce(route())
                 assert other.wait_for(raw.UPDATE).body.endswith(raw.nlri(str(FIRST)))
                 assert other.wait_for(raw.UPDATE).body[:2] == bytes(2)
+
+    def test_our_end_of_rib_waits_for_every_family_of_the_network(self) -> None:
+        """A node announces one after the other, and the peer has kept both."""
+        at, other_family = place(), route(ip_network("2001:db8::/64"), "2001:db8::1")
+        pools = (Pool(prefix=FIRST, subnet_length=24), Pool(prefix=other_family.prefix, subnet_length=64))
+        with opened(at(1), {"address": at(2), "passive": True}, restart_time=60, start_wait=0.0) as one:
+            one.confine(NetworkConfig(pools=pools))
+            one.announce(route())
+            with Raw(call(at(2), at(1))) as other:
+                other.establish(ASN, at(2))
+                assert other.wait_for(raw.UPDATE).body.endswith(raw.nlri(str(FIRST)))
+                with pytest.raises(TimeoutError):
+                    other.wait_for(raw.UPDATE, patience=0.3)
+                one.announce(other_family)
+                said = [other.wait_for(raw.UPDATE).body for _ in range(3)]
+        assert [body for body in said if len(body) > len(END6)] == said[:1]
+        assert sorted(said[1:]) == [END4, END6]
 
     def test_of_a_peer_that_is_back_late(self) -> None:
         """RFC 4724 s4.2: once its session is up again the restart time is over, and it may go on telling."""

@@ -89,6 +89,7 @@ class Speaker:
         lock: held by whoever touches what follows. changed: the same lock, notified after changes.
         table, exports: what is known, and what is told. They are there after `start`.
         remotes: the peers by address.
+        promised: families of which we shall have a route of our own.
         outages: how often the last session has ended, or the table was lost: what is missing then is not gone.
         callers: how many peers out of ranges there may be at one time.
     """
@@ -104,6 +105,7 @@ class Speaker:
         self.exports: Exports
         self.local: Local
         self.own_addresses: set[Address] = set()
+        self.promised: tuple[Family, ...] = ()
         self.up_since: float | None = None
         self.started_at = 0.0
         self.outages = 0
@@ -311,7 +313,8 @@ class Speaker:
         RFC 4724 s4.1: peers that have restarted as well are not waited for, or each would wait for the other.
         """
         heard = self._heard_at(lambda remote: remote.has_told_all or remote.has_restarted)
-        if heard is None or self.table.own.held.total():
+        own = self.table.own.held
+        if heard is None or (own.total() and all(own[family] for family in self.promised)):
             return heard
         return max(heard, self.started_at + self.options.restart_time)
 

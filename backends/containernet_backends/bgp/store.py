@@ -81,8 +81,10 @@ class BgpStore:
         return subscription
 
     def confine(self, network: NetworkConfig) -> None:
-        """Tell only of prefixes within the pools."""
+        """Tell only of prefixes within the pools; until we announce in each, our peers wait for the rest."""
         with self.speaker.lock:
+            versions = {pool.version for pool in network.pools}
+            self.speaker.promised = tuple(family for family in FAMILIES if family.version in versions)
             for family in FAMILIES:
                 ranges = [
                     Range(pool.prefix, pool.prefix.prefixlen, pool.prefix.max_prefixlen)
