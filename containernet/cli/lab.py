@@ -24,7 +24,10 @@ touches nothing of the machine's own network.
 With `up --store etcd --members 3`, hosts find each other by an etcd cluster, which can be hurt:
     containernet lab exec store1 -- etcdctl endpoint status --cluster -w table
     containernet lab exec underlay -- ip link set store1-eth0 down
-    containernet lab logs store1"""
+    containernet lab logs store1
+With `up --store bgp`, they tell each other, each by a session with each, or by reflectors (`--mesh reflector`):
+    containernet lab up --store bgp --mesh reflector --hosts 4 --dataplane host-gw
+    containernet lab exec underlay -- ip link set host1-eth0 down"""
 
 _FAMILIES = {"4": (4,), "6": (6,), "dual": (4, 6)}
 
@@ -90,7 +93,22 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
         help="of the dataplane, such as direct=true",
     )
     parser.add_argument(
-        "--store", default="sqlite", help="for leases and routes: sqlite or etcd (default: sqlite)"
+        "--store",
+        default="sqlite",
+        help="for leases and routes: sqlite, etcd, or bgp for routes and sqlite for leases (default: sqlite)",
+    )
+    parser.add_argument(
+        "--store-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the store, such as restart_time=5",
+    )
+    parser.add_argument(
+        "--mesh",
+        choices=("full", "reflector"),
+        default="full",
+        help="of BGP sessions: each host with each, or with host1 and, of four, host2 (default: full)",
     )
     parser.add_argument(
         "--members", type=int, default=1, help="of the store's cluster, each on a host of its own (default: 1)"
@@ -125,6 +143,8 @@ def up(arguments: argparse.Namespace) -> int:
         options=tuple(arguments.option),
         store=arguments.store,
         store_members=arguments.members,
+        store_options=tuple(arguments.store_option),
+        mesh=arguments.mesh,
         lease_ttl=arguments.lease_ttl,
         versions=_FAMILIES[arguments.family],
     )

@@ -26,7 +26,7 @@ import attrs
 
 from .. import control
 from ..errors import ConfigError, ContainernetError, DaemonUnavailable
-from . import build, cluster, namespaces, server
+from . import build, cluster, mesh, namespaces, server
 from .topology import Host, Topology
 
 POOLS = {4: 'pool = "10.4.0.0/16"', 6: 'pool6 = "fd00:4::/48"'}
@@ -57,12 +57,13 @@ def config(topology: Topology, host: Host) -> str:
     """
     if topology.store not in _STORES:
         raise ConfigError(
-            f"--store {topology.store}: no lab can be made with it; expected {' or '.join(_STORES)}"
+            f"--store {topology.store}: no lab can be made with it; expected {', '.join(_STORES)}"
         )
     lines = ["[node]", f'name = "{host.name}"', f'interface = "{build.NICS[0]}"', "[network]"]
     lines += [POOLS[version] for version in topology.versions]
-    lines += ["[store]", f'leases = "{topology.store}"', f'routes = "{topology.store}"']
-    lines += [f"[store.{topology.store}]", _STORES[topology.store](topology)]
+    leases = "sqlite" if topology.store == "bgp" else topology.store  # BGP gives nobody a subnet
+    lines += ["[store]", f'leases = "{leases}"', f'routes = "{topology.store}"']
+    lines += _STORES[topology.store](topology, host)
     lines += ["[dataplane]", 'local = "bridge"', f'remote = "{topology.dataplane}"']
     lines += [f"[dataplane.{topology.dataplane}]", *topology.options]
     if topology.dataplane == "bridge":
@@ -72,10 +73,21 @@ def config(topology: Topology, host: Host) -> str:
     return "\n".join(lines) + "\n"
 
 
-_STORES: dict[str, Callable[[Topology], str]] = {
-    "sqlite": lambda _: f'path = "{cluster.HOME / "store.db"}"',
-    "etcd": lambda topology: f"endpoints = {json.dumps(server.endpoints(topology))}",
-}
+def _sqlite(topology: Topology, host: Host) -> list[str]:
+    own = topology.store_options if topology.store == "sqlite" else ()
+    return ["[store.sqlite]", f'path = "{cluster.HOME / "store.db"}"', *own]
+
+
+def _etcd(topology: Topology, host: Host) -> list[str]:
+    endpoints = json.dumps(server.endpoints(topology))
+    return ["[store.etcd]", f"endpoints = {endpoints}", *topology.store_options]
+
+
+def _bgp(topology: Topology, host: Host) -> list[str]:
+    return [*_sqlite(topology, host), *mesh.table(topology, host)]
+
+
+_STORES: dict[str, Callable[[Topology, Host], list[str]]] = {"sqlite": _sqlite, "etcd": _etcd, "bgp": _bgp}
 
 
 @attrs.frozen(kw_only=True)

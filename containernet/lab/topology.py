@@ -28,7 +28,8 @@ from ..model import Address, Interface, Prefix
 UNDERLAYS = ("l2", "routed")
 MOST_HOSTS = 100
 MOST_MEMBERS = 7  # what etcd's makers advise at most
-SERVERS = ("etcd",)  # the stores that are servers; any other is a file
+SERVERS = ("etcd",)  # the stores that are servers; any other is a file, or the hosts themselves
+MESHES = ("full", "reflector")
 _ROUTER, _STORE = (
     254,
     253,
@@ -102,6 +103,13 @@ def _check_underlay(instance: object, attribute: attrs.Attribute[str], value: st
         raise ConfigError(f"--underlay {value}: expected {' or '.join(UNDERLAYS)}")
 
 
+def _check_mesh(instance: Topology, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in MESHES:
+        raise ConfigError(f"--mesh {value}: expected {' or '.join(MESHES)}")
+    if value != MESHES[0] and instance.store != "bgp":
+        raise ConfigError(f"--store {instance.store} --mesh {value}: expected --store bgp")
+
+
 @attrs.frozen(kw_only=True)
 class Topology:
     """A whole lab.
@@ -111,8 +119,11 @@ class Topology:
         containers: how many on each host.
         underlay: `l2` or `routed`.
         dataplane: the remote dataplane that the daemons are configured with.
-        store: the name of the lease and route store.
+        store: the name of the lease and route store; with `bgp` leases are in the file of `sqlite`.
         store_members: how many servers make up the store, where it has any.
+        store_options: the store's own options, each as a line of its table: `restart_time=5`.
+        mesh: who has a session with whom where the store is `bgp`: everybody with everybody (`full`), or
+            everybody with the reflectors alone (`reflector`).
         lease_ttl: what the daemons are configured with, seconds.
         versions: the address families of the containers and of the underlay: 4, 6 or both.
         second_nic: give every host an `eth1` without addresses on its segment's second switch; what the
@@ -130,6 +141,8 @@ class Topology:
     dataplane: str = "vxlan"
     store: str = "sqlite"
     store_members: int = attrs.field(default=1, validator=_check_store_members)
+    store_options: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    mesh: str = attrs.field(default=MESHES[0], validator=_check_mesh)
     lease_ttl: float = 2700.0
     versions: tuple[int, ...] = attrs.field(default=(4, 6), converter=tuple[int, ...])
     second_nic: bool = attrs.field()
@@ -185,6 +198,13 @@ class Topology:
     def members(self) -> tuple[Host, ...]:
         """All hosts, in order."""
         return tuple(self.host(number) for number in range(1, self.hosts + 1))
+
+    @property
+    def reflectors(self) -> tuple[Host, ...]:
+        """The hosts that pass on what the others announce: two, if the half of all; empty: nobody has to."""
+        if self.mesh != "reflector":
+            return ()
+        return self.members[: 2 if self.hosts >= 4 else 1]
 
     @property
     def stations(self) -> tuple[Host, ...]:

@@ -34,6 +34,8 @@ IPIP = pytest.param("ipip", marks=pytest.mark.uml)
 PREFIX = "/coreos.com/network"
 SUBNETS = f"{PREFIX}/subnets/"
 
+LONG = 30.0  # seconds, where a silent connection has to be noticed (nine), on two busy processors
+
 _numbers = itertools.count(1)
 
 
@@ -63,6 +65,16 @@ def _while_up(built: Lab) -> Iterator[Lab]:
 def containers(built: Lab) -> tuple[str, ...]:
     """Return the names of all containers of a lab."""
     return built.topology.container_names
+
+
+def hosts(built: Lab) -> list[str]:
+    """Return the names of all hosts."""
+    return [host.name for host in built.topology.members]
+
+
+def all_items(built: Lab) -> dict[str, Mapping[Key, Item]]:
+    """Return what every kernel holds of ours."""
+    return {host: items(built, host) for host in hosts(built)}
 
 
 def items(built: Lab, host: str) -> Mapping[Key, Item]:
@@ -96,11 +108,21 @@ def seconds_until(condition: Callable[[], bool], *, at_most: float, pause: float
     return time.monotonic() - start
 
 
+def wait_until(condition: Callable[[], bool], *, at_most: float = LONG) -> None:
+    """Wait until `condition` holds, without a hurry: most looks are a process each."""
+    seconds_until(condition, at_most=at_most, pause=0.05)
+
+
 def delete(host: str, wanted: list[Item]) -> None:
     """Delete items of ours behind the daemon's back; to be called inside the lab."""
     with closing(NetlinkKernel(netns=str(build.path(host)))) as kernel:
         failures = kernel.execute([Delete(item) for item in wanted])
     assert not failures, failures
+
+
+def log(built: Lab, host: str) -> str:
+    """Return what a host's daemon has printed."""
+    return built.file(daemons.log_file(host)).read_text()
 
 
 @attrs.frozen
@@ -145,6 +167,20 @@ def start(built: Lab, host: str) -> None:
     """Start a host's daemon, and wait until it is ready."""
     hosts = [each for each in built.topology.stations if each.name == host]
     built.call(functools.partial(daemons.start_ready, built.topology, hosts))
+
+
+def send(built: Lab, host: str, number: int) -> None:
+    """Send a daemon or a member a signal that does not end it."""
+    built.call(functools.partial(_send, host, number))
+
+
+def _send(host: str, number: int) -> None:
+    os.kill(daemons.pid(host), number)
+
+
+def plug(built: Lab, name: str, state: str) -> None:
+    """Take away the cable of a host or a member (`down`), or plug it in again (`up`)."""
+    assert built.run("underlay", ["ip", "link", "set", f"{name}-eth0", state]) == 0
 
 
 def ctl(built: Lab, *words: str, via: str = "", stdin: str = "") -> str:

@@ -6,32 +6,16 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from containernet.lab import daemons, namespaces, server
 from containernet.lab.cluster import Lab
 
-from . import labs
-from .labs import ctl
+from .labs import ctl, wait_until
 
 MEMBERS = ("store1", "store2", "store3")
-LONG = 30.0  # seconds, where a silent connection has to be noticed (nine), on two busy processors
-
-
-def wait_until(condition: Callable[[], bool], *, at_most: float = LONG) -> None:
-    """Wait until `condition` holds, without a hurry: most looks are a process each."""
-    labs.seconds_until(condition, at_most=at_most, pause=0.05)
-
-
-def send(built: Lab, host: str, number: int) -> None:
-    """Send a daemon or a member a signal that does not end it."""
-    built.call(functools.partial(_send, host, number))
-
-
-def _send(host: str, number: int) -> None:
-    os.kill(daemons.pid(host), number)
 
 
 def leader(built: Lab, *, among: Sequence[str] = MEMBERS) -> str:
@@ -60,11 +44,6 @@ def status(built: Lab, member: str) -> dict[str, Any]:
 def but(*without: str) -> list[str]:
     """Return the other members."""
     return [each for each in MEMBERS if each not in without]
-
-
-def plug(built: Lab, name: str, state: str) -> None:
-    """Take away the cable of a host or a member (`down`), or plug it in again (`up`)."""
-    assert built.run("underlay", ["ip", "link", "set", f"{name}-eth0", state]) == 0
 
 
 def start_members(built: Lab, *names: str) -> None:

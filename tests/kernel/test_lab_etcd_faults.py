@@ -29,7 +29,22 @@ from containernet.model import Prefix, overlaps
 from containernet_backends.etcd import records
 
 from . import labs
-from .labs import SUBNETS, ctl, owners, run, start, stop, subnets, told
+from .labs import (
+    SUBNETS,
+    all_items,
+    ctl,
+    hosts,
+    log,
+    owners,
+    plug,
+    run,
+    send,
+    start,
+    stop,
+    subnets,
+    told,
+    wait_until,
+)
 from .members import (
     MEMBERS,
     but,
@@ -39,13 +54,10 @@ from .members import (
     is_dead,
     join,
     leader,
-    plug,
     put_junk,
-    send,
     start_members,
     status,
     strike,
-    wait_until,
 )
 
 pytestmark = pytest.mark.kernel
@@ -75,16 +87,6 @@ def built() -> Iterator[Lab]:
             yield built
 
 
-def hosts(built: Lab) -> list[str]:
-    """Return the names of all hosts."""
-    return [host.name for host in built.topology.members]
-
-
-def all_items(built: Lab) -> dict[str, Mapping[Key, Item]]:
-    """Return what every kernel holds of ours."""
-    return {host: labs.items(built, host) for host in hosts(built)}
-
-
 def at_rest(built: Lab) -> bool:
     """Return whether every host is ready and has nothing to say."""
     statuses = [labs.status(built, host) for host in hosts(built)]
@@ -100,11 +102,6 @@ def due(built: Lab) -> dict[str, list[str]]:
 def says_the_store_is_away(built: Lab, host: str) -> bool:
     """Return whether a host says so."""
     return any("etcd" in each and "forwarding goes on" in each for each in labs.status(built, host)["warnings"])
-
-
-def log(built: Lab, host: str) -> str:
-    """Return what a host's daemon has printed."""
-    return built.file(daemons.log_file(host)).read_text()
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def test_a_daemon_that_does_not_start_says_why_and_takes_the_lab_along() -> None
 
 def test_a_store_that_the_lab_cannot_run_is_refused_before_anything_is_made() -> None:
     """The message says which ones it can."""
-    with pytest.raises(ConfigError, match=r"--store memory: .*expected sqlite or etcd"):
+    with pytest.raises(ConfigError, match=r"--store memory: .*expected sqlite, etcd, bgp"):
         whole.up(f"test-{os.getpid()}-store", Topology(store="memory"))
 
 

@@ -7,19 +7,26 @@ import json
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 
 from containernet.errors import ConfigError
 from containernet.lab import daemons, server
-from containernet.lab.topology import MOST_HOSTS, MOST_MEMBERS, UNDERLAYS, Topology
+from containernet.lab.topology import MESHES, MOST_HOSTS, MOST_MEMBERS, UNDERLAYS, Topology
+from containernet_backends.bgp.options import BgpOptions
 
 DOCUMENTATION = [
     ip_network(prefix) for prefix in ("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
 ]  # RFC 5737, RFC 3849
 
-STORES = [{"store": "sqlite"}, *({"store": "etcd", "store_members": n + 1} for n in range(MOST_MEMBERS))]
+STORES: list[dict[str, Any]] = [
+    {"store": "sqlite"},
+    *({"store": "etcd", "store_members": n + 1} for n in range(MOST_MEMBERS)),
+    *({"store": "bgp", "mesh": mesh} for mesh in MESHES),
+]
 
 topologies = st.builds(
     lambda store, **others: Topology(**store, **others),
@@ -79,6 +86,8 @@ def test_routed_has_a_pair_on_one_segment_and_a_pair_across_the_router() -> None
         ({"underlay": "wifi"}, "--underlay wifi: expected l2 or routed"),
         ({"store": "etcd", "store_members": 0}, "--store etcd --members 0: expected 1 to 7"),
         ({"store_members": 3}, "--store sqlite --members 3: expected 1, for it has no servers"),
+        ({"store": "bgp", "mesh": "ring"}, "--mesh ring: expected full or reflector"),
+        ({"mesh": "reflector"}, "--store sqlite --mesh reflector: expected --store bgp"),
     ],
 )
 def test_what_cannot_be_built_is_refused(wrong: dict[str, int | str], message: str) -> None:
@@ -118,3 +127,34 @@ def test_a_hosts_config_names_every_member_before_any_a_second_time() -> None:
     command = server.command(topology, topology.servers[1], Path("data"))
     assert "--name=store2" in command
     assert "--advertise-client-urls=http://192.0.2.252:2379,http://[2001:db8:0:a::fc]:2379" in command
+
+
+def peers(topology: Topology, number: int) -> tuple[dict[str, Any], list[str]]:
+    """Return a host's [store.bgp], checked by whose it is, and whom it names."""
+    store = tomllib.loads(daemons.config(topology, topology.host(number)))["store"]
+    assert (store["leases"], store["routes"]) == ("sqlite", "bgp")
+    options = BgpOptions(**store["bgp"])
+    return store["bgp"], [peer.address or peer.range for peer in options.peers]
+
+
+def test_in_a_full_mesh_every_host_names_every_other() -> None:
+    """By its IPv4 address where it has one: the session carries both families."""
+    topology = Topology(store="bgp", hosts=3, underlay="routed", store_options=("hold_time = 3",))
+    table, named = peers(topology, 1)
+    assert named == ["198.51.100.2", "192.0.2.3"]
+    assert (table["asn"], table["hold_time"]) == (64512, 3)
+    assert peers(attrs.evolve(topology, versions=(6,)), 3)[1] == ["2001:db8:0:a::1", "2001:db8:0:b::2"]
+    assert peers(Topology(store="bgp", hosts=1), 1)[1] == []
+
+
+def test_a_reflector_names_the_underlay_and_the_other_reflector_alone() -> None:
+    """Below four hosts there is one; who reflects whom is said on the reflector's side."""
+    topology = Topology(store="bgp", mesh="reflector", hosts=4, underlay="routed")
+    table, named = peers(topology, 1)
+    assert named == ["198.51.100.2", "192.0.2.0/24", "198.51.100.0/24"]
+    assert [peer.get("client", False) for peer in table["peer"]] == [False, True, True]
+    assert [peers(topology, number)[1] for number in (3, 4)] == [["192.0.2.1", "198.51.100.2"]] * 2
+    three = attrs.evolve(topology, hosts=3, store_options=("start_wait=2",))
+    assert peers(three, 1)[1] == ["192.0.2.0/24", "198.51.100.0/24"]
+    assert peers(three, 2)[1] == ["192.0.2.1"]
+    assert peers(three, 1)[0]["start_wait"] == 2
