@@ -388,6 +388,15 @@ class TestFlow:
                 one.send(bytes([octet]))
             wait_until(lambda: holds(speaker, PREFIX), what="the route")
 
+    def test_an_error_is_written_down_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """RFC 7606 s6: with the whole UPDATE, so that it can be traced; the session goes on."""
+        caplog.set_level("INFO")
+        wrong = raw.update(attributes=raw.attributes(next_hop="192.0.2.9")[:-1], nlri=raw.nlri("10.2.0.0/24"))
+        with hub(FIRST) as (speaker, at), peer(at(FIRST), at(1)) as one:
+            one.send(wrong + wrong + announcement())
+            wait_until(lambda: holds(speaker, PREFIX), what="the route behind the errors")
+        assert sum(wrong[19:].hex() in text for text in caplog.messages) == 1
+
     def test_an_open_that_never_comes(self) -> None:
         """A peer that connected and says nothing harms nobody, and may call again."""
         with (

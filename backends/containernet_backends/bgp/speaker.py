@@ -909,11 +909,10 @@ class Speaker:
             remote.complete.add(reading.end_of_rib)
             if remote.has_told_all:
                 remote.stale_at = None
-        for fault in reading.faults:
-            if remote.note_fault(fault):
-                log.warning("BGP: %s: %s", remote.address, fault)
-                # RFC 7606 s6: the whole UPDATE, of each kind of error the first; no peer fills the log
-                log.info("BGP: the UPDATE of %s: %s", remote.address, said[:MAXIMUM].hex())
+        if unheard_of := [fault for fault in reading.faults if remote.note_fault(fault)]:
+            log.warning("BGP: %s: %s", remote.address, "; ".join(unheard_of))
+            # RFC 7606 s6: the whole UPDATE, so that it can be traced; but no peer fills the log
+            log.info("BGP: the UPDATE of %s: %s", remote.address, said[:MAXIMUM].hex())
 
     def _reject(self, remote: Remote, violation: Violation) -> None:
         now = time.monotonic()
