@@ -337,6 +337,25 @@ def test_another_version_does_not_count_as_an_error() -> None:
         rig("expire", after=1.0)
 
 
+@pytest.mark.parametrize("end", ["closed", "reset", "shutdown", "error", "without graceful restart"])
+def test_who_restarts_again_and_again_is_met_again_as_soon(end: str) -> None:
+    """An operator's restarts in a row are no errors, as long as they are graceful (RFC 4724)."""
+    rig = Rig(graceful_restart=end != "without graceful restart").to("Connect")
+    rests = []
+    for number in range(1, 5):
+        rig("connected", number)
+        rig.hear(rig.open, message.keepalive(), on=number)
+        if end in ("closed", "without graceful restart"):
+            rig("closed", number)
+        else:
+            said = {"reset": Notification.cease(4), "shutdown": Notification.cease(2).hard()}
+            rig.hear(said.get(end, Notification(3, 1)).encode(), on=number)
+        assert rig.session.deadline is not None
+        rests.append(rig.session.deadline - rig.now)
+        assert rig("expire", after=rests[-1]) == "dial"
+    assert rests == ([1.0] * 4 if end in ("closed", "reset") else [1.0, 2.0, 4.0, 8.0])
+
+
 @pytest.mark.parametrize("end", ["closed", "reset"])
 def test_after_a_long_session_its_end_is_no_error(end: str) -> None:
     """A peer that restarts is back at once, and must not be turned away."""

@@ -204,7 +204,7 @@ class Session:
                 if one.dialed or self._retry_at is None:
                     self._retry_at = now + self._retry_time()
             else:
-                self._rest(one, now, fault=False)
+                self._rest(one, now, fault=False, counts=not _restarts(one, None))
         return self._done(now)
 
     def wrote(self, connection: int, *, pending: bool, now: float) -> list[Effect]:
@@ -319,7 +319,8 @@ class Session:
         self._end(one, None, f"the peer sent {notification}", received=notification)
         # RFC 4271 s8.2.2, event 24: that the peer wants another version does not count
         version = (notification.code, notification.subcode) == (OPEN_MESSAGE, UNSUPPORTED_VERSION)
-        self._rest(one, now, fault=notification.cause.code != CEASE, counts=not version)
+        counts = not version and not _restarts(one, notification)
+        self._rest(one, now, fault=notification.cause.code != CEASE, counts=counts)
 
     def _refresh(self, one: Connection, body: bytes) -> None:
         assert one.negotiated is not None
@@ -413,7 +414,9 @@ class Session:
         """Go to Idle, unless another connection is there, and stay the longer the more errors came in a row.
 
         RFC 4271 s8.1.1, DampPeerOscillations. TCP's end of a stable session is no error: a passive side that
-        rested then would turn away a peer that is back at once.
+        rested then would turn away a peer that is back at once. Nor does a graceful restart count, however
+        young the session: the row would grow with every restart, until the peer is away for longer than its
+        routes are kept.
         """
         stable = self._forgive(one, now)
         if self._connections or (stable and not fault):
@@ -449,6 +452,14 @@ class Session:
                 self._effects.append(Abandon())
         effects, self._effects = self._effects, []
         return effects
+
+
+def _restarts(one: Connection, notification: Notification | None) -> bool:
+    """Return whether a session ends as that of a peer does that will be back in a moment."""
+    if one.state is not State.ESTABLISHED or one.negotiated is None:
+        return False
+    cease = notification is None or notification.cause.code == CEASE
+    return cease and bool(kept(one.negotiated, notification))
 
 
 def _silence(one: Connection) -> str:
