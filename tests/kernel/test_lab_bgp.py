@@ -175,7 +175,7 @@ def test_a_host_that_is_cut_off_freezes_and_the_others_forget_it(full: Lab) -> N
 
 
 def test_a_host_that_leaves_takes_its_routes_along(full: Lab) -> None:
-    """At once, without anybody's hold time."""
+    """It lets the others drain first (RFC 8326), and no hold time passes once its daemon has ended."""
     stop(full, "host4")
     command = [sys.executable, "-m", "containernet.daemon", "--config", str(daemons.config_file("host4"))]
     full.call(lambda: daemons.wait_ready([daemons.launch("host4", [*command, "--leave"])]))
