@@ -17,9 +17,7 @@ One in what all have in common costs the table: everything begins again with an 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
-import heapq
 import itertools
 import logging
 import os
@@ -30,7 +28,6 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2s
 from ipaddress import IPv4Address
 from itertools import zip_longest
 
@@ -42,13 +39,18 @@ from containernet.model import Address
 from . import effects, sockets
 from .arrival import Judge
 from .attributes import Attributes
+from .connection import earliest
+from .doors import Doors
 from .effects import Effect
 from .ending import kept
 from .export import Exports, Member
 from .families import FAMILIES, Family
-from .message import MAXIMUM, RouteRefresh
-from .notification import CEASE, OUT_OF_RESOURCES, Violation
+from .hearing import hear
+from .identifier import some_identifier
+from .message import RouteRefresh
+from .notification import Violation
 from .options import BgpOptions, Neighbour
+from .pace import Pace
 from .paths import Source
 from .peering import Local, Peer
 from .pipe import Pipe
@@ -58,22 +60,17 @@ from .remote import INBOX, OUTBOX, Remote
 from .rib import Table
 from .session import Session
 from .telling import Terms
+from .timers import Timers
 from .turns import TurnLock
 
 log = logging.getLogger(__name__)
 
 SLICE = 0.005  # seconds of table work in one turn
-LISTENING = 0.05  # seconds in which peers that talk are listened to, before what they said is told
-LONGEST_PAUSE = 0.2  # seconds between two tellings
 ACCEPTED = 64  # callers that are let in at one time
 GOODBYE = 1.0  # seconds in which a peer may read why its connection ends
 GOODBYES = 256  # connections that end at one time; of more, the oldest are closed at once
 LAST_WORDS = 0.5  # seconds for what a peer said that leaves and asks us to keep its routes
-DEAF = 0.5  # seconds without callers, when there is no descriptor for one
 STALE = 360.0  # seconds in which a peer that is back may tell everything again, before the rest is forgotten
-
-# What accept(2) says where the caller is there and we have nothing to hold it with.
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -113,19 +110,19 @@ class Speaker:
         self._own: dict[tuple[Family, bytes], Attributes] = {}
         self._selector: selectors.BaseSelector
         self._numbers = itertools.count(1)
-        self._timers: list[tuple[float, int, Remote]] = []
+        self._timers = Timers()
         self._goodbyes: dict[Pipe, float] = {}
         self._draining = False
-        self._listeners: list[socket.socket] = []
-        self._deaf_until: float | None = None
+        self._doors = Doors(
+            open=lambda door: self._selector.register(door, READ, functools.partial(self._accept, door)),
+            shut=lambda door: self._selector.unregister(door),
+        )
         self._busy: deque[Remote] = deque()  # peers with something in their inbox
         self._unsent: dict[Pipe, Remote] = {}
         self._members: dict[Member, Remote] = {}
         self._waker = -1
         self._more = False
-        self._told_at = self._telling_took = 0.0
-        self._tells_at: float | None = None  # when what is new will be told; None: it was
-        self._told_more = False  # the last telling was cut short
+        self._pace = Pace()
         self._complete = False  # we have heard everything, and say so to those who wait for it
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -154,11 +151,11 @@ class Speaker:
         self._selector = selectors.DefaultSelector()
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._waker, READ, self._woken)
-        self._listen()
+        self._doors.build(self.options)
         self.started_at = time.monotonic()
         self.local = Local(
             asn=self.options.asn,
-            router_id=self.options.identifier() or self._some_identifier(),
+            router_id=self.options.identifier() or some_identifier(self.options),
             cluster_id=self.options.cluster(),
             restart_time=self.options.restart_time,
             restarting=self.options.restart_time > 0,
@@ -258,7 +255,7 @@ class Speaker:
         with self.lock:
             if not self._closing and self._thread is not None:
                 now = time.monotonic()
-                self._stop_listening()
+                self._doors.close()
                 if not hard:
                     self._tell_the_rest(now + GOODBYE)
                 for remote in list(self.remotes.values()):
@@ -349,46 +346,31 @@ class Speaker:
             self.local = attrs.evolve(self.local, restarting=False)
             self.exports.begin()
         learnt = self._learn(now + SLICE)
-        self._tell_in_turn()
-        if learnt or self._told_more or self._busy or self._unsent:
+        began = time.monotonic()
+        if self._pace.due(now=began, listening=bool(self._busy)):
+            more = self._tell(began + SLICE)
+            self._send()
+            self._pace.told(began=began, ended=time.monotonic(), more=more)
+        else:
+            self._send()
+        if learnt or self._pace.more or self._busy or self._unsent:
             self._more = True
         if learnt:
             self.changed.notify_all()
 
-    def _tell_in_turn(self) -> None:
-        """Tell what is new, unless it was told just now.
-
-        A telling has its price for each peer, however little is new. So a third of the time is for it, and what
-        comes meanwhile is told in one go. What comes alone is told without delay.
-        """
-        began = time.monotonic()
-        pause = 2 * self._telling_took
-        if self._busy:  # a peer is telling us much: it is listened to first
-            pause = max(pause, LISTENING)
-        elif self._told_more:
-            pause = 0.0
-        self._tells_at = self._told_at + min(pause, LONGEST_PAUSE)
-        if self._tells_at <= began:
-            self._tells_at = None
-            self._told_more = self._tell(began + SLICE)
-            self._send()
-            self._told_at = time.monotonic()
-            self._telling_took = self._told_at - began
-        elif self._unsent:
-            self._send()
-
     def _timeout(self) -> float | None:
         if self._more:
             return 0.0
-        deadlines = [self._timers[0][0]] if self._timers else []
-        deadlines += self._goodbyes.values()
-        if self._deaf_until is not None:
-            deadlines.append(self._deaf_until)
-        if self._tells_at is not None:
-            deadlines.append(self._tells_at)
-        if not self._complete and (at := self._completes_at()) is not None:
-            deadlines.append(at)
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        completes_at = None if self._complete else self._completes_at()
+        times = (
+            self._timers.first,
+            self._doors.opens_at,
+            self._pace.at,
+            completes_at,
+            *self._goodbyes.values(),
+        )
+        first = earliest(*times)
+        return None if first is None else max(0.0, first - time.monotonic())
 
     def _woken(self, mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -398,9 +380,7 @@ class Speaker:
         """Let go of everything. Before the thread has begun it may be tried again; after it has ended not."""
         if self._thread is not None:
             self._closing = True
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        self._doors.clear()
         for remote in list(self.remotes.values()):
             for pipe in remote.pipes.values():
                 pipe.close()
@@ -462,50 +442,6 @@ class Speaker:
 
     # Peers and their connections
 
-    def _listen(self) -> None:
-        for where in self.options.listening:
-            try:
-                hops = self.options.hops(where.address.version)
-                listener = sockets.listen(where.address, where.port, hops=hops)
-                self._listeners.append(listener)
-                for neighbour in self.options.peers:
-                    if neighbour.password and neighbour.reached.version == where.address.version:
-                        sockets.sign(listener, neighbour.reached, neighbour.password)
-            except OSError as error:
-                raise StoreUnavailable(f"BGP cannot listen on {where}: {_advice(error)}") from error
-        self._hear_callers()
-
-    def _hear_callers(self) -> None:
-        for listener in self._listeners:
-            self._selector.register(listener, READ, functools.partial(self._accept, listener))
-        self._deaf_until = None
-
-    def _stop_listening(self) -> None:
-        self._ignore_callers()
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
-        self._deaf_until = None
-
-    def _ignore_callers(self) -> None:
-        if self._deaf_until is None:
-            for listener in self._listeners:
-                self._selector.unregister(listener)
-
-    def _some_identifier(self) -> IPv4Address:
-        """Return a BGP Identifier: the address that we reach a peer from, or a number made from it."""
-        for neighbour in self.options.peers:
-            someone = neighbour.reached[min(1, neighbour.reached.num_addresses - 1)]
-            local = neighbour.transport.local or sockets.own_address(someone)
-            if isinstance(local, IPv4Address):
-                return local
-            if local is not None:
-                return _identifier(local.packed)
-        address = next((where.address for where in self.options.listening if int(where.address)), None)
-        if isinstance(address, IPv4Address):
-            return address
-        return _identifier(socket.gethostname().encode())
-
     def _meet(self, neighbour: Neighbour, address: Address) -> Remote:
         peer = self.options.peering(neighbour, address)
         external = self.options.external(neighbour)
@@ -544,14 +480,9 @@ class Speaker:
 
     def _accept_one(self, listener: socket.socket) -> bool:
         """Let a caller in, or send it away; return False where there is none."""
-        try:
-            sock, _ = listener.accept()
-        except OSError as error:
-            if error.errno in _SCARCE and self._deaf_until is None:
-                log.warning("BGP: a caller has to wait: %s", error.strerror)
-                self._ignore_callers()
-                self._deaf_until = time.monotonic() + DEAF
-            return False  # nobody is there, or not any more
+        sock = self._doors.accept(listener, now=time.monotonic())
+        if sock is None:
+            return False
         try:
             local, address = sockets.ends(sock)
             remote = self.remotes.get(address) or self._caller(address)
@@ -807,7 +738,7 @@ class Speaker:
         """Take what a peer said at last: a route would be kept that it has withdrawn. Not for long, though."""
         until = time.monotonic() + LAST_WORDS
         while remote.inbox and time.monotonic() < until:
-            self._apply(remote)
+            self._hear(remote)
 
     # Timers
 
@@ -817,27 +748,17 @@ class Speaker:
         if deadline is None and remote.forgettable and self.remotes.get(remote.address) is remote:
             del self.remotes[remote.address]
             remote.due = None
-        elif deadline is not None and (remote.due is None or deadline < remote.due):
-            remote.due = deadline
-            heapq.heappush(self._timers, (deadline, next(self._numbers), remote))
-            if len(self._timers) > 1000 + 4 * len(self.remotes):  # most of them are of callers long gone
-                self._timers = [timer for timer in self._timers if timer[0] == timer[2].due]
-                heapq.heapify(self._timers)
+        else:
+            self._timers.set(remote, deadline, peers=len(self.remotes))
 
     def _expire(self, now: float) -> None:
-        due = []
-        while self._timers and self._timers[0][0] <= now:
-            at, _, remote = heapq.heappop(self._timers)
-            if at == remote.due:  # or else an earlier one took its place
-                remote.due = None
-                due.append(remote)
-        for remote in due:
+        for remote in self._timers.due(now):
             with self._sparing(remote):
                 self._expire_one(remote, now)
         for pipe in [pipe for pipe, until in self._goodbyes.items() if until <= now]:
             self._forget(pipe)
-        if self._deaf_until is not None and self._deaf_until <= now:
-            self._hear_callers()
+        if self._doors.opens_at is not None and self._doors.opens_at <= now:
+            self._doors.open()
 
     def _expire_one(self, remote: Remote, now: float) -> None:
         if remote.rests_until is not None and remote.rests_until <= now:
@@ -869,7 +790,7 @@ class Speaker:
                 for _ in range(32):
                     if not remote.inbox:
                         break
-                    self._apply(remote)
+                    self._hear(remote)
                     if time.monotonic() >= until:
                         self._busy.append(remote)
                         break
@@ -879,44 +800,12 @@ class Speaker:
                     self._interest(remote, pipe)
         return learnt
 
-    def _apply(self, remote: Remote) -> None:
-        said = remote.inbox[0]
-        table, source = self.table, remote.source
-        if isinstance(said, tuple):
-            remote.skip(1)
-            subtype, family = said
-            if subtype == RouteRefresh.BEGIN:
-                table.begin_refresh(source, family)
-            else:
-                table.end_refresh(source, family)
-            return
-        assert remote.reader is not None
-        count, reading = remote.reader.together(remote.next_updates())
-        remote.skip(count or 1)
-        remote.updates += count or 1
+    def _hear(self, remote: Remote) -> None:
         try:
-            if not count:
-                reading = remote.reader.read(said)
-            table.learn(source, reading)
+            hear(self.table, remote)
         except Violation as violation:
-            self._reject(remote, violation)
-            return
-        except Exception:
-            log.exception("BGP: an UPDATE of %s is beyond us: %s", remote.address, said[:64].hex())
-            self._reject(remote, Violation(CEASE, OUT_OF_RESOURCES, reason="an UPDATE could not be processed"))
-            return
-        if reading.end_of_rib is not None:
-            remote.complete.add(reading.end_of_rib)
-            if remote.has_told_all:
-                remote.stale_at = None
-        if unheard_of := [fault for fault in reading.faults if remote.note_fault(fault)]:
-            log.warning("BGP: %s: %s", remote.address, "; ".join(unheard_of))
-            # RFC 7606 s6: the whole UPDATE, so that it can be traced; but no peer fills the log
-            log.info("BGP: the UPDATE of %s: %s", remote.address, said[:MAXIMUM].hex())
-
-    def _reject(self, remote: Remote, violation: Violation) -> None:
-        now = time.monotonic()
-        self._carry_out(remote, remote.session.reject(remote.connection, violation, now=now), now)
+            now = time.monotonic()
+            self._carry_out(remote, remote.session.reject(remote.connection, violation, now=now), now)
 
     # What goes out
 
@@ -964,24 +853,3 @@ class Speaker:
         self._interest(remote, pipe)
         if took:
             self._carry_out(remote, remote.session.wrote(pipe.id, pending=bool(pipe.waiting), now=now), now)
-
-
-def _identifier(seed: bytes) -> IPv4Address:
-    # RFC 6286 s2.1: any four octets will do, but zero
-    return IPv4Address(int.from_bytes(blake2s(seed, digest_size=4).digest()) or 1)
-
-
-def _advice(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "another program listens there already; stop it, or set listen"
-        case errno.EACCES:
-            return "not permitted: ports below 1024 take CAP_NET_BIND_SERVICE; or set listen"
-        case errno.EADDRNOTAVAIL:
-            return "the address is not one of this host's; set listen"
-        case errno.EAFNOSUPPORT:
-            return 'this host has no IPv6; set listen = ["0.0.0.0:179"]'
-        case errno.ENOPROTOOPT:
-            return "this kernel signs no segments (TCP_MD5SIG), and a peer has a password"
-        case _:
-            return error.strerror or str(error)

@@ -1,0 +1,55 @@
+"""From what a peer said to the table: the work that takes long, an UPDATE or a few short ones at a time."""
+
+from __future__ import annotations
+
+import logging
+
+from .message import MAXIMUM, RouteRefresh
+from .notification import CEASE, OUT_OF_RESOURCES, Violation
+from .remote import Remote
+from .rib import Table
+from .update import Reading
+
+log = logging.getLogger(__name__)
+
+
+def hear(table: Table, remote: Remote) -> None:
+    """Take the first of what waits in the inbox of `remote`, which is not empty.
+
+    Raises:
+        Violation: the session has to end.
+    """
+    said = remote.inbox[0]
+    if isinstance(said, tuple):
+        remote.skip(1)
+        subtype, family = said
+        if subtype == RouteRefresh.BEGIN:
+            table.begin_refresh(remote.source, family)
+        else:
+            table.end_refresh(remote.source, family)
+        return
+    try:
+        reading = _read(remote, said)
+        table.learn(remote.source, reading)
+    except Violation:
+        raise
+    except Exception as error:
+        log.exception("BGP: an UPDATE of %s is beyond us: %s", remote.address, said[:64].hex())
+        reason = "an UPDATE could not be processed"
+        raise Violation(CEASE, OUT_OF_RESOURCES, reason=reason) from error
+    if reading.end_of_rib is not None:
+        remote.complete.add(reading.end_of_rib)
+        if remote.has_told_all:
+            remote.stale_at = None
+    if unheard_of := [fault for fault in reading.faults if remote.note_fault(fault)]:
+        log.warning("BGP: %s: %s", remote.address, "; ".join(unheard_of))
+        # RFC 7606 s6: the whole UPDATE, so that it can be traced; but no peer fills the log
+        log.info("BGP: the UPDATE of %s: %s", remote.address, said[:MAXIMUM].hex())
+
+
+def _read(remote: Remote, said: bytes) -> Reading:
+    assert remote.reader is not None
+    count, reading = remote.reader.together(remote.next_updates())
+    remote.skip(count or 1)
+    remote.updates += count or 1
+    return reading if count else remote.reader.read(said)
