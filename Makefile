@@ -17,8 +17,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The tests that need no kernel.
 PURE := tests/unit tests/properties tests/conformance
-# These mostly wait: for half a minute at a time.
-FAULTS := tests/kernel/test_lab_etcd_faults.py
+# These mostly wait: for timers, half a minute at a time, and for BGP daemons.
+FAULTS := tests/kernel/test_lab_etcd_faults.py tests/bgp
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -472,7 +472,7 @@ class TestThreads:
                 looking.result()
             assert isinstance(event, Snapshot)
             assert len(event.routes) == 10_000
-            assert len(waits) > 10
+            assert len(waits) > 4  # in one piece it would be two at most
 
 
 NAMES = (2, 3, 4)  # the hosts of the stores
