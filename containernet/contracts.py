@@ -11,7 +11,7 @@ is judged by the core (`rib`), once, for all backends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -207,6 +207,16 @@ class Drains(Protocol):
 
 
 @runtime_checkable
+class OnePerHost(Protocol):
+    """A route store that one process of a host may have open: a second one would be in its way.
+
+    So whoever else wants to know what it holds asks the daemon, as long as that runs.
+    """
+
+    one_per_host: Literal[True]
+
+
+@runtime_checkable
 class Answers(Protocol):
     """A store that answers questions which only it understands, such as about its sessions with peers."""
 
@@ -218,7 +228,7 @@ class Answers(Protocol):
         """Return the answer as JSON values, from any thread and soon.
 
         People are shown a value that is a list of objects as a table, whose columns are those of the first
-        one, and any other as a line.
+        one, but for empty ones, and any other as a line.
 
         Args:
             question: one of `questions`.

@@ -19,7 +19,7 @@ from .contracts import Kernel, LeaseStore, ReadsSysctls, Recognises
 from .endpoints import belongs
 from .items import Item, Key, Sysctl, by_key
 from .keeper import agreed, confine
-from .listen import snapshot
+from .listen import snapshot_beside
 from .model import NetworkConfig, Prefix
 from .planning import Operation, plan
 from .rendering import Rendering, render, with_subnets
@@ -52,7 +52,7 @@ def preview(config: Config, *, kernel: Kernel | None = None) -> Preview:
         subnets, notes = _subnets(parts.leases, network, node.name)
         node = with_subnets(node, subnets, network=network, remote=parts.remote)
         rib = Rib(network, node, store=config.routes.name)
-        rib.apply(snapshot(parts.routes), now=time.time())
+        rib.apply(snapshot_beside(parts.routes, config.socket), now=time.time())
         rendering = render(
             node,
             rib.believed(),

@@ -64,12 +64,12 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def routes(arguments: argparse.Namespace) -> int:
-    """Show what the route store holds, asking it directly."""
-    from containernet.listen import snapshot
+    """Show what the route store holds, asking it directly; or the daemon, where only that may ask it."""
+    from containernet.listen import snapshot_beside
 
     config = load(arguments)
     with closing(loading.route_store(config.routes.name, config.routes.options)) as store:
-        told = snapshot(store)
+        told = snapshot_beside(store, config.socket)
     if arguments.json:
         show_json(
             {

@@ -26,9 +26,10 @@ from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.testing import FakeKernel
 from containernet_backends.etcd import EtcdOptions, EtcdStore, requests
 from containernet_backends.etcd.client import Client
+from tests.waiting import wait_until
 
 from .hosts import LONG
-from .server import Cluster, wait_until
+from .server import Cluster
 
 pytestmark = pytest.mark.etcd
 

@@ -112,6 +112,16 @@ def test_a_way_is_explained_and_a_route_is_repaired_as_with_any_store(full: Lab)
     assert full.call(functools.partial(drift.delete_route, full.netns("host1"), prefix)) < 1
 
 
+def test_what_is_known_and_due_is_asked_of_the_daemon(full: Lab) -> None:
+    """A second speaker on a host would end the sessions of the first, so nobody becomes one to look."""
+    before = sessions(full, "host1", "host2")
+    assert len(labs.run(full, "host1", "routes", "--json").json["routes"]) == 2 * 3
+    assert labs.run(full, "host1", "plan", "--json").json["operations"] == []
+    host2 = str(full.topology.host(2).addresses[0].ip)
+    assert labs.run(full, "host1", "bgp", "peers", host2, "--json").json["families"] == ["ipv4", "ipv6"]
+    assert sessions(full, "host1", "host2") == before
+
+
 def test_a_daemon_is_killed_and_comes_back(full: Lab) -> None:
     """Its peers keep its routes meanwhile (RFC 4724), and it finds its own kernel as it left it."""
     before = all_items(full)

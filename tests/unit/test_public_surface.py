@@ -33,7 +33,7 @@ NAMES = [
     *("Announced", "Event", "Quarantined", "Snapshot", "Withdrawn"),
     *("ConfiguresNetwork", "Dataplane", "EndpointItems", "EntersNamespaces", "Failure", "Kernel", "LeaseStore"),
     *("LocalDelivery", "ReadsSysctls", "Reserves", "RouteStore", "Subscription", "Underlay", "UnderlayLink"),
-    *("Answers", "Confines", "Drains", "FindsRivals", "KeepsSettings", "Recognises", "Settings"),
+    *("Answers", "Confines", "Drains", "FindsRivals", "KeepsSettings", "OnePerHost", "Recognises", "Settings"),
     *("choose_subnet", "choose_subnets", "claim_subnet"),
     *("AddressBook", "bridge_address"),
     *("Change", "Known", "Rib"),

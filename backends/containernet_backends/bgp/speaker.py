@@ -70,6 +70,7 @@ ACCEPTED = 64  # callers that are let in at one time
 GOODBYE = 1.0  # seconds in which a peer may read why its connection ends
 GOODBYES = 256  # connections that end at one time; of more, the oldest are closed at once
 LAST_WORDS = 0.5  # seconds for what a peer said that leaves and asks us to keep its routes
+CALLED_AGAIN = 6.0  # seconds after which everybody has been called twice: who starts with us may be late
 STALE = 360.0  # seconds in which a peer that is back may tell everything again, before the rest is forgotten
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -299,10 +300,12 @@ class Speaker:
         if self.up_since is None:
             return None
         remotes = [remote for remote in self.remotes.values() if not remote.peer.dynamic]
-        if all(enough(remote) or (remote.tried and not remote.established) for remote in remotes):
-            callers = any(peer.range for peer in self.options.peers)
-            return max(self.started_at + wait, self.up_since) if callers else self.up_since
-        return self.up_since + wait
+        missing = [remote for remote in remotes if remote.tried and not remote.established]
+        if not all(enough(remote) or remote in missing for remote in remotes):
+            return self.up_since + wait
+        if any(peer.range for peer in self.options.peers):
+            return max(self.started_at + wait, self.up_since)
+        return max(self.started_at + min(wait, CALLED_AGAIN), self.up_since) if missing else self.up_since
 
     def _completes_at(self) -> float | None:
         """Return when we may say that we have told everything: our own routes, and what we pass on.

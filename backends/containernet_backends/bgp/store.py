@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 from containernet.contracts import Options
 from containernet.errors import ConfigError, StoreUnavailable
@@ -44,6 +44,8 @@ BATCH = 256  # prefixes that a subscription looks at with one lock
 
 class BgpStore:
     """A route store that is a BGP speaker. It opens no socket before the first call that needs one."""
+
+    one_per_host: ClassVar[Literal[True]] = True  # two speakers at one address would end each other's sessions
 
     def __init__(self, options: BgpOptions) -> None:
         self.options = options
