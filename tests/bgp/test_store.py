@@ -111,14 +111,16 @@ class TestFirstSnapshot:
     """A Snapshot says that what is not in it is gone, so it comes late rather than early."""
 
     def test_when_all_have_told_all_and_the_dead_are_known(self) -> None:
-        """A peer that refuses to be dialled keeps nobody waiting."""
+        """A peer that refuses to be dialled keeps nobody waiting, once it has been dialled again."""
         with (
             reflecting() as (hub, at),
             opened(at(2), {"address": at(1)}, {"address": at(9)}, start_wait=60.0) as one,
         ):
+            one.speaker.called_again = 1.0
             hub.announce(route())
             reader = Reader(one)
             reader.until(route(), patience=5.0)
+            assert time.monotonic() >= one.speaker.started_at + 1.0
             assert reader.snapshots == 1
 
     def test_not_before_a_peer_has_told_all(self) -> None:

@@ -70,7 +70,6 @@ ACCEPTED = 64  # callers that are let in at one time
 GOODBYE = 1.0  # seconds in which a peer may read why its connection ends
 GOODBYES = 256  # connections that end at one time; of more, the oldest are closed at once
 LAST_WORDS = 0.5  # seconds for what a peer said that leaves and asks us to keep its routes
-CALLED_AGAIN = 6.0  # seconds after which everybody has been called twice: who starts with us may be late
 STALE = 360.0  # seconds in which a peer that is back may tell everything again, before the rest is forgotten
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -90,9 +89,12 @@ class Speaker:
         promised: families of which we shall have a route of our own.
         outages: how often the last session has ended, or the table was lost: what is missing then is not gone.
         callers: how many peers out of ranges there may be at one time.
+        called_again: seconds in which everybody has been called twice. Who refuses, and so was not to be waited
+            for, may have started with us and be a little late.
     """
 
     callers = 4096
+    called_again = 6.0
 
     def __init__(self, options: BgpOptions) -> None:
         self.options = options
@@ -305,7 +307,7 @@ class Speaker:
             return self.up_since + wait
         if any(peer.range for peer in self.options.peers):
             return max(self.started_at + wait, self.up_since)
-        return max(self.started_at + min(wait, CALLED_AGAIN), self.up_since) if missing else self.up_since
+        return max(self.started_at + min(wait, self.called_again), self.up_since) if missing else self.up_since
 
     def _completes_at(self) -> float | None:
         """Return when we may say that we have told everything: our own routes, and what we pass on.
