@@ -478,11 +478,13 @@ class Gobgp(Program):
         return f"unix://{self.directory}/api"
 
     def held(self) -> int:
-        asked = ["gobgp", "--target", self._target, "-j", "neighbor", str(SENDER)]
+        # Asked for one neighbour alone, it looks through its whole table.
+        asked = ["gobgp", "--target", self._target, "-j", "neighbor"]
         done = subprocess.run(asked, capture_output=True, check=False)
         if done.returncode:
             raise ConnectionRefusedError
-        return sum(each["state"].get("accepted", 0) for each in json.loads(done.stdout).get("afi_safis", ()))
+        families = [family for each in json.loads(done.stdout) or () for family in each.get("afi_safis", ())]
+        return sum(family.get("state", {}).get("accepted", 0) for family in families)
 
 
 class Exabgp(Program):
