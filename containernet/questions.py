@@ -6,6 +6,7 @@ of anybody's is asked like ours; see `contracts.Answers`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from .errors import ConfigError
 
 @attrs.frozen(kw_only=True)
 class Table:
-    """A list of objects in an answer, as text: the columns are those of the first one."""
+    """A list of objects in an answer, as text: the columns are those of the first one that hold anything."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -53,9 +54,10 @@ def shown(answer: Mapping[str, Any]) -> Iterator[str | Table]:
     """Yield an answer for people: tables, and a line for everything else."""
     for name, value in answer.items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            columns = tuple(value[0])
-            rows = tuple(tuple(_cell(row.get(column)) for column in columns) for row in value)
-            yield Table(columns=columns, rows=rows)
+            cells = [[_cell(row.get(column)) for row in value] for column in value[0]]
+            told = [any(column) for column in cells]  # what is empty from top to bottom only makes it wide
+            rows = zip(*itertools.compress(cells, told), strict=True)
+            yield Table(columns=tuple(itertools.compress(value[0], told)), rows=tuple(rows))
         else:
             yield f"{name}: {_cell(value) or 'none'}"
 

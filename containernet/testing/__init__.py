@@ -40,6 +40,11 @@ from .faults import FOR_EVER as FOR_EVER, SOON as SOON, Faults as Faults
 from .kernels import KernelBed as KernelBed, KernelContract as KernelContract
 from .simulated_kernel import SimulatedKernel as SimulatedKernel
 from .simulation import World as World
+from .store_abilities import (
+    AnswersContract as AnswersContract,
+    ConfinesContract as ConfinesContract,
+    DrainsContract as DrainsContract,
+)
 from .stores import (
     BoundRoutesContract as BoundRoutesContract,
     Clock as Clock,
@@ -52,11 +57,14 @@ from .supports import ABILITIES as ABILITIES
 
 __all__ = [
     "ABILITIES",
+    "AnswersContract",
     "Bed",
     "BoundRoutesContract",
     "Clock",
     "ConfiguresNetworkContract",
+    "ConfinesContract",
     "DataplaneContract",
+    "DrainsContract",
     "EntersNamespacesContract",
     "FOR_EVER",
     "FakeKernel",

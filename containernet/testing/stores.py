@@ -24,7 +24,16 @@ from typing import Any, ClassVar, Generic, Protocol
 
 import attrs
 
-from ..contracts import ConfiguresNetwork, LeaseStore, Reserves, RouteStore, Subscription
+from ..contracts import (
+    Answers,
+    ConfiguresNetwork,
+    Confines,
+    Drains,
+    LeaseStore,
+    Reserves,
+    RouteStore,
+    Subscription,
+)
 from ..errors import ConfigError, LeaseLost, LeaseTaken
 from ..events import Announced, Snapshot, Withdrawn
 from ..model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
@@ -74,6 +83,7 @@ class Contract(Generic[StoreT_co]):
         ConfigError: when the class is made: a word that there is not.
     """
 
+    fulfils: ClassVar[type | None] = None  # the ability that a suite is for
     supports: ClassVar[frozenset[str]] = EVERYTHING
     soon: ClassVar[float] = SOON
     examples: ClassVar[int] = 10_000
@@ -110,6 +120,12 @@ class Contract(Generic[StoreT_co]):
     def run(self, machine: type[StoreMachine]) -> None:
         """Run a state machine, each time with a new bed."""
         run(lambda: machine(self.bed(), supports=self.supports, soon=self.soon), examples=self.examples)
+
+    def check_abilities(self, store: object, *abilities: type) -> None:
+        """Check of each ability that the store has it, and inherits its suite; or neither."""
+        inherited = {vars(suite).get("fulfils") for suite in type(self).__mro__}
+        for ability in abilities:
+            assert isinstance(store, ability) == (ability in inherited), ability
 
     def can(self, ability: str) -> bool:
         """Return whether the store says that it can do that."""
@@ -162,12 +178,7 @@ class LeaseStoreContract(Contract[LeaseStore]):
         """What the store can do beyond the contract is tested too: its suites are inherited, and no others."""
         store = self.open()
         assert isinstance(store, LeaseStore)
-        for ability, suite in (
-            (Reserves, ReservesContract),
-            (ConfiguresNetwork, ConfiguresNetworkContract),
-            (RouteStore, BoundRoutesContract),
-        ):
-            assert isinstance(store, ability) == isinstance(self, suite), (ability, suite)
+        self.check_abilities(store, Reserves, ConfiguresNetwork, RouteStore, Answers)
 
     def test_leases_in_any_order(self) -> None:
         """In any order of calls the store says what an obvious model says: no two owners, ever."""
@@ -421,6 +432,8 @@ class LeaseStoreContract(Contract[LeaseStore]):
 class ReservesContract(Contract[ReservingStore]):
     """Subnets set aside; for a store that is `Reserves`."""
 
+    fulfils: ClassVar[type | None] = Reserves
+
     def test_reserve(self) -> None:
         """A reservation has no node and no end, and nobody can lease what overlaps it."""
         store = self.open()
@@ -464,6 +477,8 @@ class ReservesContract(Contract[ReservingStore]):
 class ConfiguresNetworkContract(Contract[ConfiguredStore]):
     """The configuration that all hosts share."""
 
+    fulfils: ClassVar[type | None] = ConfiguresNetwork
+
     NETWORK = NetworkConfig(
         pools=(
             Pool(
@@ -494,8 +509,10 @@ class RouteStoreContract(Contract[RouteStore]):
     """Announcements and those who listen."""
 
     def test_route_store(self) -> None:
-        """It is a route store."""
-        assert isinstance(self.open(), RouteStore)
+        """It is a route store, and what it can do beyond that is tested, too."""
+        store = self.open()
+        assert isinstance(store, RouteStore)
+        self.check_abilities(store, Answers, Confines, Drains)
 
     def test_routes_in_any_order(self) -> None:
         """A subscriber that came and slept as it liked knows what an obvious model knows."""
@@ -738,6 +755,8 @@ def listening(suite: Contract[Any], store: RouteStore, *expected: Route) -> Read
 
 class BoundRoutesContract(Contract[Store]):
     """Routes that stand and fall with the lease of their node, where one backend holds both."""
+
+    fulfils: ClassVar[type | None] = RouteStore
 
     def test_routes_under_leases_in_any_order(self) -> None:
         """In any order of calls leases, and routes under them, are what an obvious model says."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 
-from containernet.testing import Bed, RouteStoreContract
+from containernet.testing import AnswersContract, Bed, ConfinesContract, DrainsContract, RouteStoreContract
 from containernet_backends.bgp import BgpStore
 
 PORTS = itertools.count(17900)
@@ -37,11 +38,15 @@ def bed() -> Bed[BgpStore]:
     return Bed(open=opened, advance=lambda _: None, close=hub.close)
 
 
-class TestBgp(RouteStoreContract):
+class TestBgp(RouteStoreContract, AnswersContract, ConfinesContract, DrainsContract):
     """Speakers around a reflector."""
 
     supports = RouteStoreContract.supports - {"shared", "immediate", "exact events", "nodes", "tunnels"}
     examples = 5
+
+    def asked(self) -> Iterable[Sequence[str]]:
+        """Everything that changes nothing."""
+        return [["peers"], ["peers", HUB], ["routes"], ["routes", "10.4.0.0/16"]]
 
     def bed(self) -> Bed[BgpStore]:
         """Return a new reflector."""

@@ -11,14 +11,14 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self, TypeVar
 
 import attrs
 
-from containernet.errors import StoreUnavailable
+from containernet.errors import ConfigError, StoreUnavailable
 from containernet.events import Announced, Event, Snapshot, Withdrawn
-from containernet.model import Prefix, Route, Tunnel
+from containernet.model import NetworkConfig, Prefix, Route, Tunnel, contains
 from containernet.options import build
 from containernet.testing import Bed
 
@@ -31,6 +31,7 @@ class Mesh:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.speakers: list[Speaker] = []
+        self.leaving: set[str] = set()
 
 
 class Listener:
@@ -160,7 +161,51 @@ class Speaker:
             raise StoreUnavailable("this speaker was closed")
 
 
-def bed(speaker: type[Speaker] = Speaker) -> Bed[Speaker]:
+class OperatedSpeaker(Speaker):
+    """One that is asked, confined and drained as well."""
+
+    network: NetworkConfig | None = None
+
+    def questions(self) -> Mapping[str, str]:
+        """Return one question."""
+        return {"heard": "PREFIX...: from whom"}
+
+    def answer(self, question: str, arguments: Sequence[str]) -> Mapping[str, object]:
+        """Return who said something of prefixes, or of all."""
+        with self.mesh.changed:
+            known = {str(prefix) for prefix, _ in self.heard}
+            if unknown := set(arguments) - known:
+                raise ConfigError(f"nobody said anything of {', '.join(unknown)}")
+            return {"heard": [[str(prefix), peer] for prefix, peer in self.heard]}
+
+    def confine(self, network: NetworkConfig) -> None:
+        """Keep to the pools."""
+        self.network = network
+
+    def drain(self, timeout: float) -> None:
+        """Be everybody's last choice; they know at once."""
+        with self.mesh.changed:
+            self.mesh.leaving.add(self._name)
+            self.mesh.changed.notify_all()
+
+    def best(self) -> Mapping[Prefix, Route]:
+        """Choose those who stay, and what lies in the pools."""
+        staying = {
+            prefix: route for (prefix, peer), route in self.heard.items() if peer not in self.mesh.leaving
+        }
+        routes = {**super().best(), **staying, **self.own}
+        return {prefix: route for prefix, route in routes.items() if self.tells(prefix)}
+
+    def tells(self, prefix: Prefix) -> bool:
+        """Return whether a prefix may be told."""
+        pools = self.network.pools if self.network else ()
+        return not pools or any(contains(pool.prefix, prefix) for pool in pools)
+
+
+SpeakerT = TypeVar("SpeakerT", bound=Speaker)
+
+
+def bed(speaker: Callable[[Mesh], SpeakerT]) -> Bed[SpeakerT]:
     """Return a mesh without speakers."""
     mesh = Mesh()
     return Bed(open=lambda: speaker(mesh), advance=lambda _: None)

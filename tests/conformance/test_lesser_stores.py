@@ -11,10 +11,13 @@ from containernet.errors import ConfigError
 from containernet.model import Interface, Lease
 from containernet.testing import (
     ABILITIES,
+    AnswersContract,
     Bed,
     BoundRoutesContract,
     ConfiguresNetworkContract,
+    ConfinesContract,
     DataplaneContract,
+    DrainsContract,
     KernelContract,
     LeaseStoreContract,
     LocalDeliveryContract,
@@ -34,7 +37,15 @@ class TestLikeBgp(RouteStoreContract):
 
     def bed(self) -> Bed[like_bgp.Speaker]:
         """Return a mesh without speakers."""
-        return like_bgp.bed()
+        return like_bgp.bed(like_bgp.Speaker)
+
+
+class TestOperated(AnswersContract, ConfinesContract, DrainsContract):
+    supports = TestLikeBgp.supports
+
+    def bed(self) -> Bed[like_bgp.OperatedSpeaker]:
+        """Return a mesh without speakers."""
+        return like_bgp.bed(like_bgp.OperatedSpeaker)
 
 
 class TestLikeEtcd(

@@ -76,7 +76,7 @@ def converse(each: Command, *, lab: str, directory: Path) -> str:
     return done.stdout.replace(f" --name {lab}", "").replace(f"'{lab}'", "'lab'")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/packets.md", "docs/operate.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/packets.md", "docs/operate.md", "docs/bgp.md"])
 def test_the_commands_of_a_page_print_what_it_shows(page: str, lab: str, tmp_path: Path) -> None:
     """All commands of a page, in order, compared but for times and the MACs that a kernel makes up."""
     for example in blocks(page):

@@ -15,6 +15,8 @@ import pytest
 from containernet import errors
 from containernet.config import DEFAULT_PATH, REMOTE, Config, DaemonTable, NetworkTable, NodeTable, parse
 from containernet.errors import ContainernetError
+from containernet_backends.bgp.options import BgpOptions, Neighbour
+from containernet_backends.bgp.policy import Change, Condition
 from containernet_backends.bridge import Bridge
 from containernet_backends.etcd import EtcdOptions
 from containernet_backends.host_gw import HostGateway
@@ -41,9 +43,24 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
 }
 
 
+# Of the speaker, which has a page of its own: headings, what stands there, and a key that is needed, if any is.
+BGP_PAGE = (TOP / "docs/bgp.md").read_text()
+BGP = [
+    ("[store.bgp]", BgpOptions(asn=64512), "asn"),
+    ("[[store.bgp.peer]]", Neighbour(address="192.0.2.1"), "address"),
+    ("match", Condition(), ""),
+    ("set", Change(), ""),
+]
+
+
 def documented(table: str) -> dict[str, object]:
     """Return the keys of a table of the config file with their defaults, as the page has them."""
-    section = PAGE.partition(f"### [{table}]\n")[2].partition("\n#")[0]
+    return defaults(PAGE, f"[{table}]")
+
+
+def defaults(page: str, heading: str) -> dict[str, object]:
+    """Return the keys of the table under a heading, each with its default."""
+    section = page.partition(f"### {heading}\n")[2].partition("\n#")[0]
     rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", section, re.MULTILINE)
     return tomllib.loads("\n".join(f"{key} = {default}" for key, default in rows))
 
@@ -53,6 +70,24 @@ def test_every_key_is_documented_with_its_default(table: str) -> None:
     """Both ways: no key without a line, no line without a key."""
     made = TABLES[table]()
     assert documented(table) == attrs.asdict(made)
+
+
+@pytest.mark.parametrize(("heading", "made", "needed"), BGP)
+def test_every_key_of_the_speaker_is_documented_with_its_default(
+    heading: str, made: attrs.AttrsInstance, needed: str
+) -> None:
+    """Both ways, too; what has to be said has none."""
+    shown, held = defaults(BGP_PAGE, heading), attrs.asdict(made, filter=lambda field, _: field.init)
+    held = {key: list(value) if isinstance(value, tuple) else value for key, value in held.items()}
+    assert not needed or f"| `{needed}` | " in BGP_PAGE
+    assert shown | {needed: ""} == held | {needed: ""}
+
+
+def test_the_shown_configs_of_the_speaker_are_some() -> None:
+    """A reader copies them."""
+    made = [BgpOptions(**tomllib.loads(each.text)["store"]["bgp"]) for each in blocks("docs/bgp.md", "toml")]
+    assert any(each.policies for each in made)
+    assert {each.profile for each in made} == {"", "calico"}
 
 
 def test_the_words_for_backends_are_documented_with_their_defaults() -> None:
@@ -66,7 +101,7 @@ def test_the_words_for_backends_are_documented_with_their_defaults() -> None:
 def test_no_table_of_the_config_file_is_forgotten() -> None:
     """Every heading is a table that the file may have, and the other way round."""
     headings = re.findall(r"^### \[(.+)\]$", PAGE, re.MULTILINE)
-    assert sorted(headings) == sorted([*TABLES, "store", "dataplane", "kernel"])
+    assert sorted(headings) == sorted([*TABLES, "store", "store.bgp", "dataplane", "kernel"])
     with pytest.raises(errors.ConfigError, match=r"node, network, store, dataplane, kernel, daemon$"):
         parse({"nonsense": {}})
 

@@ -102,6 +102,14 @@ def test_a_list_of_objects_is_a_table_and_anything_else_a_line() -> None:
     assert list(shown({"best": {"next_hop": "192.0.2.2", "med": 5}})) == ["best: next_hop=192.0.2.2 med=5"]
 
 
+def test_a_column_that_is_empty_from_top_to_bottom_is_left_out() -> None:
+    """JSON has it; people would have to read over it, and a table has to fit."""
+    rows = [{"peer": "192.0.2.2", "med": None, "n": 0}, {"peer": "192.0.2.3", "med": "", "n": 0}]
+    (table,) = shown({"peers": rows})
+    assert table == Table(columns=("peer", "n"), rows=(("192.0.2.2", "0"), ("192.0.2.3", "0")))
+    assert list(shown({"peers": [{"med": None}]})) == [Table(columns=(), rows=())]
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[str]:
     """A config file, and a daemon's socket behind it."""

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import containernet as cn
-from containernet.testing import Bed, DataplaneContract, RouteStoreContract
+from containernet.testing import AnswersContract, Bed, DataplaneContract, RouteStoreContract
 from containernet_standby.dataplane import Standby
 from containernet_standby.store import FileStore
 
@@ -22,7 +22,7 @@ class TestStandby(DataplaneContract):
         return Standby()
 
 
-class TestFile(RouteStoreContract):
+class TestFile(RouteStoreContract, AnswersContract):
     def bed(self) -> Bed[FileStore]:
         """Return a file that is not there yet; routes have no end, so time need not pass."""
         directory = tempfile.TemporaryDirectory()

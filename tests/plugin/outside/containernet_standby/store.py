@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -128,6 +128,18 @@ class FileStore:
         subscription = FileSubscription(self._read)
         self._subscriptions.append(subscription)
         return subscription
+
+    def questions(self) -> Mapping[str, str]:
+        """Return what `containernet file` can be asked."""
+        return {"broken": "the lines of the file that are no routes"}
+
+    def answer(self, question: str, arguments: Sequence[str]) -> Mapping[str, object]:
+        """Return the lines that an operator has to mend."""
+        if arguments:
+            raise cn.ConfigError(f"file {question} {' '.join(arguments)}: expected nothing behind {question}")
+        entries = self._read().values()
+        broken = [entry for entry in entries if isinstance(entry, cn.Quarantined)]
+        return {"broken": [{"line": each.key, "reason": each.reason} for each in broken]}
 
     def close(self) -> None:
         """End every subscription; may be called twice."""
