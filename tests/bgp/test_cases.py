@@ -29,7 +29,7 @@ PAIRS: tuple[tuple[type[Daemon], type[Daemon]], ...] = (
 )
 
 # What FRR 8.4 does not do itself. After a bad ORIGIN it reads the NLRI field at the wrong place and ends the
-# session; it says twice that a connection collided; after the NOTIFICATION of a hold timer that expired a KEEPALIVE
+# session; it says twice that a connection collided; after the NOTIFICATION of an expired hold timer a KEEPALIVE
 # may still come.
 QUIRKS = {("broken_updates", Frr), ("a_collision", Frr), ("a_raw_peer_falls_silent", Frr)}
 
