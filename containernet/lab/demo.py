@@ -3,7 +3,8 @@
 For each combination a lab of three hosts with two containers each is made and taken down again. What is shown
 is what happened: the headers are captured on the wire, the MTUs are tried out, the losses are counted. Where a
 dataplane cannot reach a peer the refusal is shown, because that is the truth about it, and where this kernel
-lacks what a dataplane needs, that is said and the rest goes on.
+lacks what a dataplane needs, that is said and the rest goes on. At the end one is shown again with routes that
+the hosts tell each other by BGP, and no store that holds them.
 
 The exit code is 0 when every combination did what it should, refusals included.
 """
@@ -42,6 +43,7 @@ class Report:
     """What one combination came to.
 
     Args:
+        store: of the routes.
         missing: why nothing could be shown; empty: it could.
         pairs, expected, reached: requests that were sent, that should be answered, and that were.
         refusals: what the daemons say about the peers that they cannot reach.
@@ -54,6 +56,7 @@ class Report:
 
     dataplane: str
     underlay: str
+    store: str = Topology().store
     missing: str = ""
     pairs: int = 0
     expected: int = 0
@@ -78,12 +81,19 @@ class Report:
         )
 
     @property
+    def title(self) -> str:
+        """What is shown."""
+        return f"{self.dataplane} on {self.underlay}{', routes by BGP' if self.store == 'bgp' else ''}"
+
+    @property
     def row(self) -> tuple[str, ...]:
         """The cells of the table."""
         start = (self.dataplane, self.underlay)
         if self.missing:
             return (*start, "-", "-", "-", "-", "-", self.missing.partition(",")[0])
-        remark = f"refuses {self.pairs - self.expected} pairs" if self.refusals else ""
+        remarks = ["routes by BGP"] if self.store == "bgp" else []
+        remarks += [f"refuses {self.pairs - self.expected} pairs"] if self.refusals else []
+        remark = "; ".join(remarks)
         return (
             *start,
             f"{self.reached}/{self.pairs}",
@@ -99,6 +109,7 @@ class Report:
         return {
             "dataplane": self.dataplane,
             "underlay": self.underlay,
+            "store": self.store,
             "good": self.good,
             "missing": self.missing,
             "pairs": self.pairs,
@@ -113,6 +124,8 @@ class Report:
             "healed_ms": round(self.healed * 1000, 3),
         }
 
+
+BY_BGP = Report(dataplane="vxlan", underlay="routed", store="bgp")
 
 COLUMNS = ("dataplane", "underlay", "reached", "fits", "too big", "lost", "healed", "remark")  # 80 wide
 
@@ -131,17 +144,22 @@ def run(dataplanes: Sequence[str] | None, *, as_json: bool = False) -> int:
     from ..cli.table import show_json, show_table
 
     chosen = tuple(dataplanes or DATAPLANES)
-    for each in chosen:
-        if each not in DATAPLANES:
-            raise ConfigError(f"--dataplane {each}: expected one of {', '.join(DATAPLANES)}")
+    for name in chosen:
+        if name not in DATAPLANES:
+            raise ConfigError(f"--dataplane {name}: expected one of {', '.join(DATAPLANES)}")
     say: Callable[[str], object] = functools.partial(print, file=sys.stderr) if as_json else print
     # Ended by SIGTERM, as by Ctrl-C, it takes its lab down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     start = time.monotonic()
     reports = []
-    for dataplane, underlay in itertools.product(chosen, UNDERLAYS):
-        say(f"{dataplane} on {underlay}")
-        report = show(dataplane, underlay)
+    wanted = [
+        Report(dataplane=dataplane, underlay=underlay)
+        for dataplane, underlay in itertools.product(chosen, UNDERLAYS)
+    ]
+    wanted += [BY_BGP] if BY_BGP.dataplane in chosen else []
+    for each in wanted:
+        say(each.title)
+        report = show(each)
         for line in narrate(report):
             say(f"    {line}")
         reports.append(report)
@@ -169,11 +187,12 @@ def narrate(report: Report) -> list[str]:
     return lines
 
 
-def show(dataplane: str, underlay: str) -> Report:
-    """Make a lab of that combination, try everything out, and take it down."""
-    empty = Report(dataplane=dataplane, underlay=underlay)
+def show(empty: Report) -> Report:
+    """Make a lab of that combination, try everything out, take it down, and return the report filled in."""
     for versions in ((4, 6), (4,)):  # a kernel may have ipip and no ip6tnl
-        topology = Topology(dataplane=dataplane, underlay=underlay, versions=versions)
+        topology = Topology(
+            dataplane=empty.dataplane, underlay=empty.underlay, store=empty.store, versions=versions
+        )
         try:
             lab = whole.up(f"demo-{os.getpid()}", topology)
         except MissingDriver as error:

@@ -161,18 +161,22 @@ def test_a_store_whose_program_is_missing_is_refused_with_its_package(monkeypatc
         whole.up(f"test-{os.getpid()}-store", Topology(store="etcd"))
 
 
-@pytest.mark.parametrize(("dataplane", "underlay"), [("bridge", "l2"), ("vxlan", "routed")])
-def test_the_demonstration_shows_what_a_dataplane_can(dataplane: str, underlay: str) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [demo.Report(dataplane="bridge", underlay="l2"), demo.BY_BGP],
+    ids=lambda wanted: wanted.title,
+)
+def test_the_demonstration_shows_what_a_dataplane_can(wanted: demo.Report) -> None:
     """Everybody is reached, nothing is refused, and no packet is lost."""
-    report = demo.show(dataplane, underlay)
+    report = demo.show(wanted)
     assert report.good, report
     assert report.reached == report.pairs == 60
-    assert any("VXLAN" in line for line in report.headers) == (dataplane == "vxlan")
+    assert any("VXLAN" in line for line in report.headers) == (wanted.dataplane == "vxlan")
 
 
 def test_the_demonstration_shows_the_refusal_across_a_router() -> None:
     """What cannot cross a router says so for every peer behind it, and reaches the others."""
-    report = demo.show("host-gw", "routed")
+    report = demo.show(demo.Report(dataplane="host-gw", underlay="routed"))
     assert report.good, report
     assert (report.reached, report.pairs) == (28, 60)
     assert len(report.refusals) == 8  # host1 and host3 each refuse host2, and it them, in two families
@@ -182,7 +186,7 @@ def test_the_demonstration_shows_the_refusal_across_a_router() -> None:
 
 def test_the_demonstration_says_what_this_kernel_lacks_or_shows_it() -> None:
     """IP in IP is shown where the kernel has it, and nowhere pretended."""
-    report = demo.show("ipip", "routed")
+    report = demo.show(demo.Report(dataplane="ipip", underlay="routed"))
     assert report.good, report
     if report.missing:
         assert "this kernel has no ipip" in demo.narrate(report)[0]
