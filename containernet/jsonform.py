@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from .contracts import Settings
-from .model import Lease, NetworkConfig, Pool, Prefix, Route, Tunnel
+from .model import Lease, NetworkConfig, Pool, PortMapping, Prefix, Route, Tunnel
 
 
 def route_to_json(route: Route) -> dict[str, Any]:
@@ -127,3 +127,28 @@ def lease_to_json(lease: Lease) -> dict[str, Any]:
         "expires": lease.expires,
         "reserved": not lease.node,
     }
+
+
+def port_to_json(port: PortMapping) -> dict[str, Any]:
+    """Return a port mapping as JSON values; `port_from_json` is the inverse."""
+    return {
+        "protocol": port.protocol,
+        "host_port": port.host_port,
+        "container_port": port.container_port,
+        "host_ip": str(port.host_ip) if port.host_ip is not None else None,
+    }
+
+
+def port_from_json(document: dict[str, Any]) -> PortMapping:
+    """Return the port mapping that `port_to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, ConfigError: it is something else.
+    """
+    own = document["host_ip"]
+    return PortMapping(
+        protocol=_text(document["protocol"]),
+        host_port=document["host_port"],
+        container_port=document["container_port"],
+        host_ip=None if own is None else ip_address(_text(own)),
+    )

@@ -17,6 +17,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from itertools import combinations
 
 import attrs
 
@@ -322,6 +323,71 @@ def multipath(paths: Sequence[Route]) -> Route:
     return attrs.evolve(first, equal_cost=tuple(others)) if others else first
 
 
+PROTOCOLS = ("sctp", "tcp", "udp")  # those with ports that a host can map, as CNI and Linux name them
+
+
+def _between_1_and_65535(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+        raise ConfigError(f"{attribute.name} {value!r}: expected 1 to 65535")
+
+
+@attrs.frozen(kw_only=True)
+class PortMapping:
+    """A port of the host that leads to a port of a container.
+
+    Args:
+        protocol: tcp, udp or sctp.
+        host_port, container_port: 1 to 65535.
+        host_ip: the host's address that it is open on; 0.0.0.0 and ::, all of that family; None: all.
+
+    Raises:
+        ConfigError: another protocol, a port out of range, or an address that no host has.
+    """
+
+    protocol: str = "tcp"
+    host_port: int = attrs.field(validator=_between_1_and_65535)
+    container_port: int = attrs.field(validator=_between_1_and_65535)
+    host_ip: Address | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol {self.protocol!r}: expected {', '.join(PROTOCOLS)}")
+        own = self.host_ip
+        if own is not None and (own.is_multicast or getattr(own, "scope_id", None) or int(own) == 0xFFFFFFFF):
+            raise ConfigError(f"host_ip {own}: expected an address of this host, without a zone")
+
+    def serves(self, version: int) -> bool:
+        """Return whether packets of that family come in by it."""
+        return self.host_ip is None or self.host_ip.version == version
+
+    def conflicts(self, other: PortMapping) -> bool:
+        """Return whether a packet could be meant for both."""
+        if (self.protocol, self.host_port) != (other.protocol, other.host_port):
+            return False
+        mine, others = self.host_ip, other.host_ip
+        if mine is None or others is None:
+            return True
+        return mine.version == others.version and (
+            mine == others or mine.is_unspecified or others.is_unspecified
+        )
+
+    def __str__(self) -> str:
+        at = (
+            ""
+            if self.host_ip is None
+            else f"[{self.host_ip}]:"
+            if self.host_ip.version == 6
+            else f"{self.host_ip}:"
+        )
+        return f"{at}{self.host_port}/{self.protocol} to {self.container_port}"
+
+
+def _check_ports(instance: object, attribute: object, ports: tuple[PortMapping, ...]) -> None:
+    for one, other in combinations(ports, 2):
+        if one.conflicts(other):
+            raise ConfigError(f"host port {one} and {other}: one packet would be meant for both")
+
+
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """A container's interface.
@@ -331,9 +397,13 @@ class Endpoint:
         netns: the path of the container's network namespace, such as /run/netns/c1 or /proc/42/ns/net.
         addresses: one per leased subnet, with the subnet's prefix length.
         interface: the name that the interface has inside.
+        ports: the host's ports that lead to it; no two for one packet.
     """
 
     container: str = attrs.field(validator=_check_name)
     netns: str
     addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
     interface: str = attrs.field(default="eth0", validator=_check_interface_name)
+    ports: tuple[PortMapping, ...] = attrs.field(
+        default=(), converter=tuple[PortMapping, ...], validator=_check_ports
+    )

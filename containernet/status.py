@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from .jsonform import route_to_json
+from .jsonform import port_to_json, route_to_json
 from .model import Endpoint, Node, Route
 from .rib import Known
 
@@ -153,4 +153,5 @@ def endpoint_to_json(endpoint: Endpoint) -> dict[str, Any]:
         "interface": endpoint.interface,
         "netns": endpoint.netns,
         "addresses": [str(address) for address in endpoint.addresses],
+        "ports": [port_to_json(port) for port in endpoint.ports],
     }

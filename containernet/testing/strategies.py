@@ -32,7 +32,18 @@ from ..items import (
     Vxlan,
     by_key,
 )
-from ..model import Endpoint, NetworkConfig, Node, Pool, Prefix, Route, Tunnel, multipath
+from ..model import (
+    PROTOCOLS,
+    Endpoint,
+    NetworkConfig,
+    Node,
+    Pool,
+    PortMapping,
+    Prefix,
+    Route,
+    Tunnel,
+    multipath,
+)
 
 BASES: dict[int, Prefix] = {4: IPv4Network("10.0.0.0/8"), 6: IPv6Network("fd00::/16")}
 OURS = ("br0", "br1", "vx0", "vx1", "veth0")
@@ -145,13 +156,39 @@ def attached(node: Node, places: Iterable[tuple[str, str]], numbers: Iterable[in
     )
 
 
+def port_mappings() -> st.SearchStrategy[PortMapping]:
+    """Return port mappings, few enough that some are in each other's way."""
+    return st.builds(
+        PortMapping,
+        protocol=st.sampled_from(PROTOCOLS),
+        host_port=st.sampled_from((1, 80, 65535)),
+        container_port=st.sampled_from((1, 8080, 65535)),
+        host_ip=st.sampled_from((None, *UNDERLAY, *map(ip_address, ("0.0.0.0", "::", "127.0.0.1", "::1")))),
+    )
+
+
+@st.composite
+def port_mappings_apart(draw: st.DrawFn, *, max_size: int = 4) -> tuple[PortMapping, ...]:
+    """Return port mappings that can all be on one host."""
+    chosen: list[PortMapping] = []
+    for each in draw(st.lists(port_mappings(), max_size=max_size)):
+        if not any(each.conflicts(other) for other in chosen):
+            chosen.append(each)
+    return tuple(chosen)
+
+
 @st.composite
 def endpoints(draw: st.DrawFn, node: Node, *, max_size: int = 4) -> tuple[Endpoint, ...]:
-    """Return interfaces of a node's containers: no address twice, and of a container all in one namespace."""
+    """Return interfaces of a node's containers: no address twice, and of a container all in one namespace.
+
+    No two of their port mappings are in each other's way.
+    """
     places = st.sampled_from(list(product(CONTAINERS, INTERFACES)))
     chosen = draw(st.lists(places, max_size=max_size, unique=True))
     first = draw(st.sampled_from((2, 253 - max_size)))
-    return attached(node, chosen, draw(st.permutations(range(first, first + len(chosen)))))
+    made = attached(node, chosen, draw(st.permutations(range(first, first + len(chosen)))))
+    ports = draw(port_mappings_apart()) if made else ()
+    return tuple(attrs.evolve(each, ports=ports[at :: len(made)]) for at, each in enumerate(made))
 
 
 @st.composite

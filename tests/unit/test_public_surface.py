@@ -24,6 +24,7 @@ NAMES = [
         "NetworkConfig",
         "Node",
         "Pool",
+        "PortMapping",
         "Prefix",
         "Route",
         "Tunnel",

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from containernet.model import Endpoint, Route
+from containernet.model import Endpoint, PortMapping, Route
 from tests.fakes import READY
 
 ROUTE = Route(prefix=ip_network("10.4.2.0/24"), node="b", next_hop=ip_address("192.0.2.2"))
@@ -94,9 +94,16 @@ def test_what_somebody_should_know(changes: dict[str, Any], warning: str) -> Non
 
 def test_json_holds_all_of_it() -> None:
     """And survives the way over the socket."""
-    document = attrs.evolve(READY, endpoints=(CONTAINER,), refused={"10.4.2.0/24": "x"}).to_json()
+    published = attrs.evolve(CONTAINER, ports=[PortMapping(host_port=80, container_port=8080)])
+    document = attrs.evolve(READY, endpoints=(published,), refused={"10.4.2.0/24": "x"}).to_json()
     assert json.loads(json.dumps(document)) == document
     assert document["container_mtu"] == 1450
     assert document["endpoints"] == [
-        {"container": "c1", "interface": "eth0", "netns": "/run/netns/c1", "addresses": ["10.4.9.2/24"]}
+        {
+            "container": "c1",
+            "interface": "eth0",
+            "netns": "/run/netns/c1",
+            "addresses": ["10.4.9.2/24"],
+            "ports": [{"protocol": "tcp", "host_port": 80, "container_port": 8080, "host_ip": None}],
+        }
     ]
