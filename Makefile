@@ -22,7 +22,7 @@ FAULTS := tests/kernel/test_lab_etcd_faults.py tests/bgp
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup lint fast fuzz kernel uml guests faults clean python packages
+.PHONY: help demo test setup lint fast fuzz bench kernel uml guests faults clean python packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -54,6 +54,9 @@ fuzz: $(VENV)/.ready-to-test ## a hostile BGP peer, for SECONDS (60)
 	$(RUN) tests.fuzz_bgp $(SECONDS)
 
 SECONDS ?= 60
+
+bench: setup ## what is fast, beside its peers, in turns: all, or ONLY=those whose names begin so
+	$(RUN) benchmarks $(ONLY)
 
 kernel: setup ## the tests against this machine's kernel, in namespaces of their own
 	scripts/in-namespaces $(RUN) pytest -m kernel

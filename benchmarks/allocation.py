@@ -1,49 +1,44 @@
 """How long choosing and claiming take, beside the enumeration that one would write first.
 
-    python benchmarks/allocation.py [--json]
-
-Each number is the best of several runs: the machine can only make it worse.
+python benchmarks/allocation.py [--leases 60000] [--nodes 1000] [--addresses 10000]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import itertools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from random import Random
 
+from benchmarks import frame
 from containernet.addresses import AddressBook
 from containernet.allocation import choose_subnet, claim_subnet
 from containernet.model import NetworkConfig, Pool, Prefix
 from containernet_backends.memory import MemoryStore
 
-
-def best(call: Callable[[], object], *, runs: int) -> float:
-    """Return the shortest of several durations, milliseconds."""
-    durations = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        call()
-        durations.append((time.perf_counter() - began) * 1e3)
-    return min(durations)
+TINY = ("--leases", "100", "--nodes", "3", "--addresses", "10", "--rounds", "1")
+QUANTITIES = (frame.less("choose", "ms"), frame.more("claim", "1/s"), frame.more("assign", "1/s"))
 
 
 def leases(prefix: str, length: int, count: int) -> tuple[Pool, list[Prefix]]:
     """Return a pool and `count` of its subnets, taken at random."""
     pool = Pool(prefix=ip_network(prefix), subnet_length=length)
     step = 1 << (32 - length)
-    slots = Random(0).sample(range(1 << (length - pool.prefix.prefixlen)), count)
-    return pool, [IPv4Network((int(pool.prefix[0]) + slot * step, length)) for slot in slots]
+    found = Random(0).sample(range(1 << (length - pool.prefix.prefixlen)), count)
+    return pool, [IPv4Network((int(pool.prefix[0]) + slot * step, length)) for slot in found]
 
 
 def enumerate_slots(pool: Pool, taken: list[Prefix]) -> Prefix:
     """Walk over all subnets of the pool until one is not taken; knows exact subnets only."""
     held = set(taken)
-    return next(subnet for subnet in pool.prefix.subnets(new_prefix=pool.subnet_length) if subnet not in held)
+    return next(subnet for subnet in slots(pool) if subnet not in held)
+
+
+def slots(pool: Pool) -> Iterator[Prefix]:
+    yield from pool.prefix.subnets(new_prefix=pool.subnet_length)
 
 
 def claims(nodes: int) -> None:
@@ -66,39 +61,39 @@ def assignments(count: int, subnets: tuple[Prefix, ...]) -> float:
     return count / duration
 
 
-def measure() -> dict[str, float]:
-    """Return every number under its name."""
-    pool, taken = leases("10.0.0.0/8", 24, 60_000)
-    large, many = leases("10.0.0.0/8", 28, 500_000)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = frame.parser(__doc__, rounds=5)
+    parser.add_argument("--leases", type=int, default=60_000, help="of 65,536 subnets")
+    parser.add_argument("--nodes", type=int, default=1000, help="that claim")
+    parser.add_argument("--addresses", type=int, default=10_000)
+    options = parser.parse_args(argv)
     v4, v6 = ip_network("10.0.0.0/12"), ip_network("fd00::/64")
-    chosen = best(lambda: choose_subnet(pool, taken, name="host-a"), runs=7)
+    cases = [
+        choosing(options.leases),
+        alone("memory store", lambda: {"claim": options.nodes / frame.seconds(lambda: claims(options.nodes))}),
+        alone("one family", lambda: {"assign": assignments(options.addresses, (v4,))}),
+        alone("two families", lambda: {"assign": assignments(options.addresses, (v4, v6))}),
+    ]
+    frame.run(options, QUANTITIES, cases)
+
+
+def choosing(count: int) -> frame.Case:
+    pool, taken = leases("10.0.0.0/8", 24, count)
     # The walk that one would write stops at once where the first slots are free, so it gets a full beginning.
-    every: list[Prefix] = [*pool.prefix.subnets(new_prefix=24)]
-    naive = best(lambda: enumerate_slots(pool, every[:60_000]), runs=3)
-    return {
-        "choose 65,536 subnets, 60,000 leases, ms": chosen,
-        "enumerate the same, ms": naive,
-        "enumeration / choose": naive / chosen,
-        "choose 1,048,576 subnets, 500,000 leases, ms": best(
-            lambda: choose_subnet(large, many, name="host-a"), runs=3
-        ),
-        "claims of 1,000 nodes, memory store, s": best(lambda: claims(1000), runs=1) / 1e3,
-        "assign one family, 1/s": max(assignments(10_000, (v4,)) for _ in range(3)),
-        "assign two families, 1/s": max(assignments(10_000, (v4, v6)) for _ in range(3)),
-    }
+    every = list(itertools.islice(slots(pool), count))
+
+    def choose() -> frame.Values:
+        return {"choose": 1e3 * frame.seconds(lambda: choose_subnet(pool, taken, name="host-a"))}
+
+    def enumerate_all() -> frame.Values:
+        return {"choose": 1e3 * frame.seconds(lambda: enumerate_slots(pool, every))}
+
+    sides = (frame.Side(name="ours", play=choose), frame.Side(name="enumeration", play=enumerate_all))
+    return frame.Case(name="65,536 subnets", sides=sides)
 
 
-def main() -> None:
-    """Print the numbers for a reader, or as one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    as_json = parser.parse_args().json
-    numbers = measure()
-    if as_json:
-        print(json.dumps(numbers, indent=2))
-    else:
-        for name, number in numbers.items():
-            print(f"{number:12,.2f}  {name}")
+def alone(name: str, play: Callable[[], frame.Values]) -> frame.Case:
+    return frame.Case(name=name, sides=(frame.Side(name="ours", play=play),))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What one event costs a host of a large cluster: others join, fail over, leave and come back; and a start.
 
-    python benchmarks/events.py [--hosts 5000] [--dataplane vxlan] [--json]
+    python benchmarks/events.py [--hosts 1000 5000] [--dataplanes vxlan]
 
 One host hears of all others: each event goes through the RIB, the dataplane, the planner and a simulated
 kernel, as it does in the agent. Time is per event; memory is what a peer adds to the process, the simulated
@@ -9,16 +9,13 @@ kernel's own tables included. A start is the snapshot of all others, until it is
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network, ip_address, ip_interface
-from typing import Any
 
+from benchmarks import frame
 from containernet import derive, loading
 from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel
@@ -28,6 +25,13 @@ from containernet.rib import Rib
 from containernet.tables import Device
 from containernet.testing import SimulatedKernel
 
+TINY = ("--hosts", "3", "--rounds", "1")
+STEPS = ("join", "fail over", "leave", "come back")
+QUANTITIES = (
+    *(frame.less(f"{step}{which}", "us") for step in STEPS for which in ("", ", 99 of 100")),
+    frame.less("memory", "octets a peer"),
+    frame.less("start", "ms"),
+)
 POOL = Pool(prefix=IPv4Network("10.0.0.0/8"), subnet_length=24)
 OWN = (ip_interface("172.16.0.1/12"),)
 
@@ -77,26 +81,22 @@ def route(number: int, *, dataplane: str, machine: int = 0) -> Route:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=int, default=5000)
-    parser.add_argument("--dataplane", default="vxlan", choices=("vxlan", "ipip", "host-gw"))
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    result = measure(options.hosts, options.dataplane)
-    if options.json:
-        print(json.dumps({"hosts": options.hosts, "dataplane": options.dataplane, **result}, indent=2))
-        return
-    print(f"{options.hosts} hosts, {options.dataplane}; us an event: all, 99th of 100, first, last tenth")
-    for what, row in result["events"].items():
-        micros = " ".join(f"{row[column]:7.1f}" for column in ("median", "p99", "first_tenth", "last_tenth"))
-        print(f"{what:10} {micros}   {row['operations']:.1f} kernel operations")
-    print(f"memory     {result['bytes_per_peer']:.0f} octets a peer")
-    print(f"start      {result['start']:.1f} ms until all is planned")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = frame.parser(__doc__, rounds=3)
+    parser.add_argument("--hosts", type=int, nargs="+", default=[1000, 2000, 5000, 10_000])
+    parser.add_argument("--dataplanes", nargs="+", default=["vxlan"], choices=("vxlan", "ipip", "host-gw"))
+    options = parser.parse_args(argv)
+
+    def case(dataplane: str, hosts: int) -> frame.Case:
+        ours = frame.Side(name="ours", play=lambda: frame.apart(measure, hosts, dataplane))
+        return frame.Case(name=dataplane, size=hosts, sides=(ours,))
+
+    cases = [case(dataplane, hosts) for dataplane in options.dataplanes for hosts in options.hosts]
+    frame.run(options, QUANTITIES, cases, warm_up=False)
 
 
-def measure(hosts: int, dataplane: str) -> dict[str, Any]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def measure(hosts: int, dataplane: str) -> frame.Values:
+    before = frame.memory()
     host = Host(dataplane)
     peers = range(1, hosts)
 
@@ -109,44 +109,35 @@ def measure(hosts: int, dataplane: str) -> dict[str, Any]:
         "leave": lambda: (Withdrawn(prefix=route(number, dataplane=dataplane).prefix) for number in peers),
         "come back": lambda: told(1),
     }
-    events: dict[str, dict[str, float]] = {}
-    memory = 0
+    values: dict[str, float] = {}
     for what, step in steps.items():
-        events[what] = timed(host, list(step()))
-        memory = memory or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"events": events, "bytes_per_peer": memory * 1024 / len(peers), "start": start(hosts, dataplane)}
+        values[what], values[f"{what}, 99 of 100"] = timed(host, list(step()))
+        if what == "join":
+            values["memory"] = (frame.memory() - before) * 2**20 / len(peers)
+    return values | {"start": start(hosts, dataplane)}
 
 
 def start(hosts: int, dataplane: str) -> float:
-    """Return the milliseconds from the first snapshot to the plan: the best of three."""
+    """Return the milliseconds from the first snapshot to the plan."""
     routes = tuple(route(number, dataplane=dataplane) for number in range(1, hosts))
-    millis = []
-    for _ in range(3):
-        host = Host(dataplane)
-        gc.collect()
-        begin = time.perf_counter()
-        host.want(Snapshot(routes=routes))
-        host.reconciler.refresh()
-        host.reconciler.pending()
-        millis.append((time.perf_counter() - begin) * 1e3)
-    return min(millis)
-
-
-def timed(host: Host, events: Sequence[Event]) -> dict[str, float]:
+    host = Host(dataplane)
     gc.collect()
-    micros, operations = [], 0
+    begin = time.perf_counter()
+    host.want(Snapshot(routes=routes))
+    host.reconciler.refresh()
+    host.reconciler.pending()
+    return (time.perf_counter() - begin) * 1e3
+
+
+def timed(host: Host, events: Sequence[Event]) -> tuple[float, float]:
+    """Return the microseconds of an event, and of the 99th of 100."""
+    gc.collect()
+    micros = []
     for event in events:
-        start = time.perf_counter()
-        operations += host.hear(event)
-        micros.append((time.perf_counter() - start) * 1e6)
-    tenth = max(1, len(micros) // 10)
-    return {
-        "median": statistics.median(micros),
-        "p99": sorted(micros)[len(micros) * 99 // 100],
-        "first_tenth": statistics.median(micros[:tenth]),
-        "last_tenth": statistics.median(micros[-tenth:]),
-        "operations": operations / len(events),
-    }
+        began = time.perf_counter()
+        host.hear(event)
+        micros.append((time.perf_counter() - began) * 1e6)
+    return statistics.median(micros), sorted(micros)[len(micros) * 99 // 100]
 
 
 if __name__ == "__main__":

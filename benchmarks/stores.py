@@ -1,17 +1,15 @@
 """How fast the stores without a server are, and how soon another process hears of a change.
 
-    python benchmarks/stores.py [--directory DIR] [--leases N] [--routes N] [--wakings N] [--json]
+    python benchmarks/stores.py [--directory DIR] [--leases 2000] [--routes 2000] [--wakings 500]
 
-Claims and announces are one transaction each, from one process. `claim_when_full` is the same with `--leases`
-others in the store: it shows whether the price depends on their number. The latency is from the call of
+Claims and announces are one transaction each, from one process. A claim of a full store is the same with
+`--leases` others in it: it shows whether the price depends on their number. A waking is from the call of
 `announce` in one process to the event in another, which sleeps before each.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import select
 import sqlite3
 import statistics
@@ -19,16 +17,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from benchmarks import frame
 from containernet.contracts import LeaseStore, RouteStore
 from containernet.events import Announced
 from containernet.model import Prefix, Route
 from containernet_backends.leasing import boot_clock
 from containernet_backends.memory import MemoryStore
 from containernet_backends.sqlite import SqliteStore
+
+TINY = ("--leases", "20", "--routes", "20", "--wakings", "2", "--rounds", "1")
+QUANTITIES = (
+    frame.more("claim", "1/s"),
+    frame.more("claim, filling", "1/s"),
+    frame.more("claim, full", "1/s"),
+    frame.more("announce", "1/s"),
+    frame.more("announce, unchanged", "1/s"),
+    frame.more("snapshot", "routes/s"),
+    frame.more("catch up", "events/s"),
+    frame.less("wake", "ms"),
+    frame.less("wake, 99 of 100", "ms"),
+)
 
 
 def subnets() -> Iterator[Prefix]:
@@ -42,7 +55,7 @@ def route(prefix: Prefix, vni: int = 1) -> Route:
 def per_second(count: int, work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
-    return round(count / (time.perf_counter() - began))
+    return count / (time.perf_counter() - began)
 
 
 def claims(store: LeaseStore, count: int) -> dict[str, float]:
@@ -54,9 +67,9 @@ def claims(store: LeaseStore, count: int) -> dict[str, float]:
 
     few = max(1, count // 10)
     return {
-        "claims_per_second": per_second(few, lambda: claim("first", few)),
-        "fill_per_second": per_second(count, lambda: claim("n", count)),
-        "claims_when_full_per_second": per_second(few, lambda: claim("last", few)),
+        "claim": per_second(few, lambda: claim("first", few)),
+        "claim, filling": per_second(count, lambda: claim("n", count)),
+        "claim, full": per_second(few, lambda: claim("last", few)),
     }
 
 
@@ -66,16 +79,16 @@ def announces(store: RouteStore, count: int) -> dict[str, float]:
             store.announce(route(prefix, vni))
 
     result = {
-        "announces_per_second": per_second(count, lambda: announce(1)),
-        "unchanged_announces_per_second": per_second(count, lambda: announce(1)),
+        "announce": per_second(count, lambda: announce(1)),
+        "announce, unchanged": per_second(count, lambda: announce(1)),
     }
     subscription = store.subscribe()
-    result["snapshot_routes_per_second"] = per_second(count, lambda: subscription.next_event(0))
+    result["snapshot"] = per_second(count, lambda: subscription.next_event(0))
     announce(2)
     began, heard = time.perf_counter(), 0
     while isinstance(subscription.next_event(0), Announced):
         heard += 1
-    result["catching_up_events_per_second"] = round(heard / (time.perf_counter() - began))
+    result["catch up"] = heard / (time.perf_counter() - began)
     return result
 
 
@@ -105,45 +118,39 @@ def latencies(path: Path, count: int) -> dict[str, float]:
             select.select([child.stdout], [], [], 0.002)  # let it fall asleep
     store.close()
     ranked = statistics.quantiles(delays, n=100)
-    return {"wake_p50_ms": round(ranked[49], 3), "wake_p99_ms": round(ranked[98], 3)}
+    return {"wake": ranked[49], "wake, 99 of 100": ranked[98]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = frame.parser(__doc__, rounds=3)
     parser.add_argument("--directory", help="where the files are made; the disk under it is part of the result")
     parser.add_argument("--leases", type=int, default=2000)
     parser.add_argument("--routes", type=int, default=2000)
     parser.add_argument("--wakings", type=int, default=500)
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--listen", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.listen:
-        listen(asked.listen, asked.wakings)
+    options = parser.parse_args(argv)
+    if options.listen:
+        listen(options.listen, options.wakings)
         return
-    with tempfile.TemporaryDirectory(dir=asked.directory) as directory:
-        sqlite = SqliteStore(Path(directory) / "store.db")
-        routes = SqliteStore(Path(directory) / "routes.db")
-        memory = MemoryStore()
-        result = {
-            "memory": claims(memory, asked.leases) | announces(MemoryStore(), asked.routes),
-            "sqlite": claims(sqlite, asked.leases)
-            | announces(routes, asked.routes)
-            | latencies(Path(directory) / "wake.db", asked.wakings),
-        }
-        for store in (sqlite, routes):
-            store.close()
-    conditions = {
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        **{name: getattr(asked, name) for name in ("directory", "leases", "routes", "wakings")},
-    }
-    if asked.json:
-        print(json.dumps({"conditions": conditions, **result}, indent=2))
-        return
-    print(" ".join(f"{name}={value}" for name, value in conditions.items()))
-    for store_name, figures in result.items():
-        for name, value in figures.items():
-            print(f"{store_name:8} {name:34} {value:>10,}")
+    sides = {"memory": lambda: of_memory(options), "sqlite": lambda: of_sqlite(options)}
+    cases = [frame.Case(name=name, sides=(frame.Side(name="ours", play=play),)) for name, play in sides.items()]
+    frame.run(options, QUANTITIES, cases, warm_up=False, conditions={"sqlite": sqlite3.sqlite_version})
+
+
+def of_memory(options: argparse.Namespace) -> frame.Values:
+    return claims(MemoryStore(), options.leases) | announces(MemoryStore(), options.routes)
+
+
+def of_sqlite(options: argparse.Namespace) -> frame.Values:
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory, ExitStack() as stack:
+        leases, routes = (
+            stack.enter_context(closing(SqliteStore(Path(directory) / name))) for name in ("leases", "routes")
+        )
+        return (
+            claims(leases, options.leases)
+            | announces(routes, options.routes)
+            | latencies(Path(directory) / "wake", options.wakings)
+        )
 
 
 if __name__ == "__main__":
