@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check --quiet install --constraint scripts/constraints.txt
 
 # What the tests call, with the Debian package that brings it. The demo calls nothing.
-TEST_NEEDS := unshare:util-linux ip:iproute2 linux.uml:user-mode-linux modprobe:kmod etcd:etcd-server etcdctl:etcd-client \
+TEST_NEEDS := unshare:util-linux ip:iproute2 ping:iputils-ping linux.uml:user-mode-linux modprobe:kmod etcd:etcd-server etcdctl:etcd-client \
 	openssl:openssl bird:bird2 /usr/lib/frr/bgpd:frr gobgpd:gobgpd
 
 # Debian keeps some of these out of an ordinary user's PATH.
