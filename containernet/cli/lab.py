@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -114,6 +115,12 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
         "--members", type=int, default=1, help="of the store's cluster, each on a host of its own (default: 1)"
     )
     parser.add_argument(
+        "--certificates",
+        type=os.path.abspath,
+        metavar="DIR",
+        help="etcd with TLS, by DIR/ca.pem, and NAME.pem and NAME.key of each host and member",
+    )
+    parser.add_argument(
         "--lease-ttl",
         type=float,
         default=2700.0,
@@ -143,6 +150,7 @@ def up(arguments: argparse.Namespace) -> int:
         options=tuple(arguments.option),
         store=arguments.store,
         store_members=arguments.members,
+        certificates=arguments.certificates or "",
         store_options=tuple(arguments.store_option),
         mesh=arguments.mesh,
         lease_ttl=arguments.lease_ttl,

@@ -79,8 +79,11 @@ def _sqlite(topology: Topology, host: Host) -> list[str]:
 
 
 def _etcd(topology: Topology, host: Host) -> list[str]:
-    endpoints = json.dumps(server.endpoints(topology))
-    return ["[store.etcd]", f"endpoints = {endpoints}", *topology.store_options]
+    lines = ["[store.etcd]", f"endpoints = {json.dumps(server.endpoints(topology))}"]
+    if topology.certificates:
+        named = zip(("ca", "cert", "key"), server.files(topology, host.name), strict=True)
+        lines += [f"{name} = {json.dumps(str(path))}" for name, path in named]
+    return [*lines, *topology.store_options]
 
 
 def _bgp(topology: Topology, host: Host) -> list[str]:

@@ -2,13 +2,15 @@
 
 They are reached over the underlay, by hosts and by each other: a host that is cut off from the others is cut
 off from them too, and a member whose cable is taken away is alone. On its own host a member also listens on the
-loopback, so that there `etcdctl` needs no address. Its data are on the lab's tmpfs, and go with the lab. What
-else etcd can be told, it takes from the environment of who makes the lab (ETCD_...).
+loopback, so that there `etcdctl` needs no address. Its data are on the lab's tmpfs, and go with the lab. With
+certificates, everybody shows his own. What else etcd can be told, it takes from the environment of who makes
+the lab (ETCD_...).
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -36,16 +38,24 @@ def program(topology: Topology) -> str:
 
 def endpoints(topology: Topology) -> tuple[str, ...]:
     """Return the URLs of the servers, one per address family: every server before any a second time."""
-    return tuple(
-        url
-        for family in zip(*(urls(server, PORT) for server in topology.servers), strict=True)
-        for url in family
-    )
+    of_each = [urls(topology, server, PORT) for server in topology.servers]
+    return tuple(url for family in zip(*of_each, strict=True) for url in family)
 
 
-def urls(server: Host, port: int) -> tuple[str, ...]:
+def urls(topology: Topology, server: Host, port: int) -> tuple[str, ...]:
     """Return the URLs of one server, one per address family."""
-    return tuple(f"http://{f'[{own.ip}]' if own.version == 6 else own.ip}:{port}" for own in server.addresses)
+    hosts = [f"[{own.ip}]" if own.version == 6 else str(own.ip) for own in server.addresses]
+    return tuple(f"{_scheme(topology)}://{host}:{port}" for host in hosts)
+
+
+def _scheme(topology: Topology) -> str:
+    return "https" if topology.certificates else "http"
+
+
+def files(topology: Topology, name: str) -> tuple[Path, Path, Path]:
+    """Return the PEM files with the CA, and with certificate and key of a host or a server."""
+    directory = Path(topology.certificates)
+    return directory / "ca.pem", directory / f"{name}.pem", directory / f"{name}.key"
 
 
 def command(topology: Topology, server: Host, data: Path, *, state: str = "new") -> list[str]:
@@ -55,14 +65,16 @@ def command(topology: Topology, server: Host, data: Path, *, state: str = "new")
         data: the directory for its data.
         state: `existing`: it joins members that run; of no importance where it has data.
     """
-    clients = ",".join(urls(server, PORT))
-    peers = ",".join(urls(server, PEER_PORT))
-    cluster = ",".join(f"{each.name}={url}" for each in topology.servers for url in urls(each, PEER_PORT))
+    clients = ",".join(urls(topology, server, PORT))
+    peers = ",".join(urls(topology, server, PEER_PORT))
+    cluster = ",".join(
+        f"{each.name}={url}" for each in topology.servers for url in urls(topology, each, PEER_PORT)
+    )
     return [
         program(topology),
         f"--name={server.name}",
         f"--data-dir={data}",
-        f"--listen-client-urls={clients},http://127.0.0.1:{PORT}",
+        f"--listen-client-urls={clients},{_scheme(topology)}://127.0.0.1:{PORT}",
         f"--advertise-client-urls={clients}",
         f"--listen-peer-urls={peers}",
         f"--initial-advertise-peer-urls={peers}",
@@ -70,4 +82,12 @@ def command(topology: Topology, server: Host, data: Path, *, state: str = "new")
         f"--initial-cluster-state={state}",
         "--logger=zap",
         "--log-outputs=stderr",
+        *(_tls(topology, server) if topology.certificates else ()),
     ]
+
+
+def _tls(topology: Topology, server: Host) -> Iterator[str]:
+    ca, cert, key = files(topology, server.name)
+    for side in ("", "peer-"):
+        yield from (f"--{side}trusted-ca-file={ca}", f"--{side}cert-file={cert}", f"--{side}key-file={key}")
+        yield f"--{side}client-cert-auth"

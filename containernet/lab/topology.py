@@ -98,6 +98,13 @@ def _check_store_members(instance: Topology, attribute: attrs.Attribute[int], va
         raise ConfigError(f"--store {instance.store} --members {value}: expected {expected}")
 
 
+def _check_certificates(instance: Topology, attribute: attrs.Attribute[str], value: str) -> None:
+    if value and instance.store not in SERVERS:
+        raise ConfigError(f"--store {instance.store} --certificates {value}: it has no servers, and no TLS")
+    if value and not value.startswith("/"):
+        raise ConfigError(f"--certificates {value}: expected an absolute path")
+
+
 def _check_underlay(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value not in UNDERLAYS:
         raise ConfigError(f"--underlay {value}: expected {' or '.join(UNDERLAYS)}")
@@ -121,6 +128,8 @@ class Topology:
         dataplane: the remote dataplane that the daemons are configured with.
         store: the name of the lease and route store; with `bgp` leases are in the file of `sqlite`.
         store_members: how many servers make up the store, where it has any.
+        certificates: directory, absolute, from which the store's servers and its clients have their PEM files:
+            `ca.pem`, and for each host and each server NAME.pem and NAME.key; empty: no TLS.
         store_options: the store's own options, each as a line of its table: `restart_time=5`.
         mesh: who has a session with whom where the store is `bgp`: everybody with everybody (`full`), or
             everybody with the reflectors alone (`reflector`).
@@ -141,6 +150,7 @@ class Topology:
     dataplane: str = "vxlan"
     store: str = "sqlite"
     store_members: int = attrs.field(default=1, validator=_check_store_members)
+    certificates: str = attrs.field(default="", validator=_check_certificates)
     store_options: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
     mesh: str = attrs.field(default=MESHES[0], validator=_check_mesh)
     lease_ttl: float = 2700.0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
+
+from containernet.model import Address
 
 DAYS = "2"
 
@@ -44,6 +47,11 @@ class Authority:
     def server(self) -> Credentials:
         """Return what every member shows, whichever port it is reached through."""
         return self._issue("server", "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost")
+
+    def station(self, name: str, addresses: Iterable[Address]) -> Credentials:
+        """Return what a host or a member shows that others reach at those addresses, as server and as user."""
+        own = "".join(f",IP:{address}" for address in addresses)
+        return self._issue(name, f"subjectAltName=IP:127.0.0.1,DNS:localhost{own}")
 
     def user(self, name: str) -> Credentials:
         """Return what the client shows whom etcd shall take for that user."""

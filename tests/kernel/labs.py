@@ -39,9 +39,9 @@ LONG = 30.0  # seconds, where a silent connection has to be noticed (nine), on t
 _numbers = itertools.count(1)
 
 
-def lab(**wanted: Any) -> AbstractContextManager[Lab]:
+def lab(topology: Topology | None = None, **wanted: Any) -> AbstractContextManager[Lab]:
     """Stand a lab up with everything running, and take it down whatever happens."""
-    return _while_up(whole.up(_fresh_name(), Topology(**wanted)))
+    return _while_up(whole.up(_fresh_name(), topology or Topology(**wanted)))
 
 
 def bare(**wanted: Any) -> AbstractContextManager[Lab]:

@@ -84,7 +84,7 @@ def strike(built: Lab, gone: str) -> str:
     (number,) = [words[0] for words in listed if words[2] == gone]
     (place,) = [each for each in built.topology.servers if each.name == gone]
     ctl(built, "member", "remove", number, via=via)
-    urls = ",".join(server.urls(place, server.PEER_PORT))
+    urls = ",".join(server.urls(built.topology, place, server.PEER_PORT))
     ctl(built, "member", "add", gone, f"--peer-urls={urls}", via=via)
     return via
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import re
 import signal
 import threading
 import time
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv6Network
 from itertools import combinations, count, islice
+from pathlib import Path
 
 import attrs
 import pytest
@@ -25,8 +28,10 @@ from containernet.items import FdbEntry, Item, KernelRoute, Key, Neighbour
 from containernet.lab import daemons, whole
 from containernet.lab.cluster import Lab
 from containernet.lab.ping import Tally
+from containernet.lab.topology import Topology
 from containernet.model import Prefix, overlaps
 from containernet_backends.etcd import records
+from tests.etcd.certificates import Authority
 
 from . import labs
 from .labs import (
@@ -67,6 +72,8 @@ VICTIM = "host4"
 TTL = 60.0  # seconds; longer than a leader pauses, which may end leases once it goes on (docs/operate.md)
 SHORT_TTL = 10.0  # the shortest that a config file may ask for
 PAUSE = 30.0
+LULL = 5.0  # seconds without any member, in which a daemon has nothing to do
+IDLE = 0.04  # of a processor; at rest it is 0.002
 QUOTA = 16 << 20  # octets; of each member's database
 SMALL_DISK = 160 << 20  # two write-ahead logs, for each of which etcd reserves 64 MiB, and the database
 BURST = 1000
@@ -75,16 +82,48 @@ MAC, OTHER_MAC = "c6:d2:32:6f:8f:44", "c6:d2:32:6f:8f:45"
 
 
 @pytest.fixture(scope="module")
-def built() -> Iterator[Lab]:
-    """Four hosts with a container each, and three members, on two segments with a router between."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Four hosts with a container each, and three members, on two segments with a router between.
+
+    Everybody shows a certificate, and each host may do what the manual says, and no more.
+    """
+    files = tmp_path_factory.mktemp("certificates")
+    topology = Topology(
+        store="etcd",
+        store_members=3,
+        certificates=str(files),
+        underlay="routed",
+        hosts=4,
+        containers=1,
+        lease_ttl=TTL,
+    )
+    authority = Authority(files)
+    for each in topology.stations:
+        authority.station(each.name, [own.ip for own in each.addresses])
+    root = authority.user("root")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ETCD_QUOTA_BACKEND_BYTES", str(QUOTA))
         environment.setenv("ETCD_STRICT_RECONFIG_CHECK", "false")  # else five quiet seconds before each change
-        with labs.lab(
-            store="etcd", store_members=3, underlay="routed", hosts=4, containers=1, lease_ttl=TTL
-        ) as built:
+        environment.setenv("ETCDCTL_ENDPOINTS", "https://127.0.0.1:2379")
+        for name, path in {"CACERT": root.ca, "CERT": root.cert, "KEY": root.key}.items():
+            environment.setenv(f"ETCDCTL_{name}", str(path))
+        with labs.lab(topology) as built:
+            confine_to_roles(built)
             assert not due(built)
             yield built
+
+
+def confine_to_roles(built: Lab) -> None:
+    """Let etcd ask who it is, while the hosts run, by the commands of the manual."""
+    manual = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
+    for command in re.findall(r"^    etcdctl (role .*)$", manual, re.MULTILINE):
+        ctl(built, *command.split())
+    for command in re.findall(r"^    etcdctl (user .*)$", manual, re.MULTILINE):
+        for host in hosts(built):
+            ctl(built, *command.replace("host-3", host).split())
+    ctl(built, "user", "add", "root", "--no-password")
+    ctl(built, "user", "grant-role", "root", "root")
+    ctl(built, "auth", "enable")
 
 
 def at_rest(built: Lab) -> bool:
@@ -197,12 +236,15 @@ def majority_cut_off(built: Lab) -> Iterator[str]:
 
 
 def all_killed(built: Lab) -> Iterator[str]:
-    """The same, and no connection is left."""
+    """The same, and no connection is left; nobody knocks more often than that costs next to nothing."""
     before = all_items(built)
     for each in MEMBERS:
         stop(built, each, signal.SIGKILL)
     wait_until(lambda: all(says_the_store_is_away(built, host) for host in before))
     assert all_items(built) == before
+    begun = {host: cpu(built, host) for host in before}
+    threading.Event().wait(LULL)
+    assert not {host: spent for host in before if (spent := cpu(built, host) - begun[host]) > LULL * IDLE}
     yield ""
     start_members(built, *MEMBERS)
 
@@ -215,6 +257,16 @@ def host_cut_off(built: Lab) -> Iterator[str]:
     assert all_items(built) == before
     yield ""
     plug(built, VICTIM, "up")
+
+
+def cpu(built: Lab, host: str) -> float:
+    """Return how many seconds of a processor a host's daemon has had so far."""
+    return built.call(functools.partial(_cpu, host))
+
+
+def _cpu(host: str) -> float:
+    fields = Path(f"/proc/{daemons.pid(host)}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def compacted_while_cut_off(built: Lab) -> Iterator[str]:

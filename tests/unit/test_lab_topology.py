@@ -87,6 +87,8 @@ def test_routed_has_a_pair_on_one_segment_and_a_pair_across_the_router() -> None
         ({"store": "etcd", "store_members": 0}, "--store etcd --members 0: expected 1 to 7"),
         ({"store_members": 3}, "--store sqlite --members 3: expected 1, for it has no servers"),
         ({"store": "bgp", "mesh": "ring"}, "--mesh ring: expected full or reflector"),
+        ({"certificates": "/pki"}, "--store sqlite --certificates /pki: it has no servers"),
+        ({"store": "etcd", "certificates": "pki"}, "--certificates pki: expected an absolute path"),
         ({"mesh": "reflector"}, "--store sqlite --mesh reflector: expected --store bgp"),
     ],
 )
@@ -127,6 +129,19 @@ def test_a_hosts_config_names_every_member_before_any_a_second_time() -> None:
     command = server.command(topology, topology.servers[1], Path("data"))
     assert "--name=store2" in command
     assert "--advertise-client-urls=http://192.0.2.252:2379,http://[2001:db8:0:a::fc]:2379" in command
+
+
+def test_with_certificates_everybody_shows_his_own() -> None:
+    """Hosts to members, members to hosts and to each other; nothing is left that speaks in the clear."""
+    topology = Topology(store="etcd", store_members=3, certificates="/pki", versions=(4,))
+    table = tomllib.loads(daemons.config(topology, topology.host(1)))["store"]["etcd"]
+    assert table.pop("endpoints") == [f"https://192.0.2.{number}:2379" for number in (253, 252, 251)]
+    assert table == {"ca": "/pki/ca.pem", "cert": "/pki/host1.pem", "key": "/pki/host1.key"}
+    command = server.command(topology, topology.servers[1], Path("data"))
+    assert not [word for word in command if "http://" in word]
+    for side in ("", "peer-"):
+        assert f"--{side}client-cert-auth" in command
+        assert f"--{side}cert-file=/pki/store2.pem" in command
 
 
 def peers(topology: Topology, number: int) -> tuple[dict[str, Any], list[str]]:
