@@ -16,7 +16,7 @@ from random import Random
 from benchmarks import frame
 from containernet.addresses import AddressBook
 from containernet.allocation import choose_subnet, claim_subnet
-from containernet.model import NetworkConfig, Pool, Prefix
+from containernet.model import Endpoint, NetworkConfig, Pool, Prefix
 from containernet_backends.memory import MemoryStore
 
 TINY = ("--leases", "100", "--nodes", "3", "--addresses", "10", "--rounds", "1")
@@ -55,7 +55,7 @@ def assignments(count: int, subnets: tuple[Prefix, ...]) -> float:
         book = AddressBook(Path(directory) / "addresses.db")
         began = time.perf_counter()
         for number in range(count):
-            book.assign(f"c{number}", "eth0", subnets, netns="/run/netns/c")
+            book.assign(Endpoint(container=f"c{number}", netns="/run/netns/c", addresses=()), subnets)
         duration = time.perf_counter() - began
         book.close()
     return count / duration

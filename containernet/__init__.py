@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     )
     from .errors import (
         AddressesExhausted as AddressesExhausted,
+        AddressTaken as AddressTaken,
+        AlreadyAttached as AlreadyAttached,
         AlreadyRunning as AlreadyRunning,
         ConfigError as ConfigError,
         ContainernetError as ContainernetError,
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
         LeaseLost as LeaseLost,
         LeaseTaken as LeaseTaken,
         MissingPackage as MissingPackage,
+        NamespaceGone as NamespaceGone,
         PermissionRefused as PermissionRefused,
         RouteRefused as RouteRefused,
         StateCorrupt as StateCorrupt,
@@ -258,6 +261,8 @@ _HOMES = {
     ),
     "errors": (
         "AddressesExhausted",
+        "AddressTaken",
+        "AlreadyAttached",
         "AlreadyRunning",
         "ConfigError",
         "ContainernetError",
@@ -267,6 +272,7 @@ _HOMES = {
         "LeaseLost",
         "LeaseTaken",
         "MissingPackage",
+        "NamespaceGone",
         "PermissionRefused",
         "RouteRefused",
         "StateCorrupt",

@@ -8,9 +8,10 @@ three places, and moves between them in one transaction:
     endpoint   held by a container's interface
     released   given back; the oldest leaves first
 
-A container gets the lowest fresh address of its subnet, and only when there is none, the one that was released
-longest ago: what still has an old address in its cache has the most time to notice. All three places know
-addresses, not subnets, so they stay right when the node's subnets change, overlapping the old ones or not.
+A container gets the address that it asks for; else the one that it had, if nobody was given that meanwhile;
+else the lowest fresh one of its subnet; and only when there is none, the one that was released longest ago:
+what still has an old address in its cache has the most time to notice. All three places know addresses, not
+subnets, so they stay right when the node's subnets change, overlapping the old ones or not.
 
 In every subnet three addresses are never handed out. The first is the network itself (IPv6: the subnet-router
 anycast address, RFC 4291 s2.6.1). The second belongs to the bridge. The last is IPv4's broadcast address; IPv6
@@ -25,21 +26,32 @@ This module knows neither leases nor namespaces; it stores a namespace's path as
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import AddressesExhausted, ConfigError, StateCorrupt, StateUnavailable
+import attrs
+
+from .errors import (
+    AddressesExhausted,
+    AddressTaken,
+    ConfigError,
+    ContainernetError,
+    StateCorrupt,
+    StateUnavailable,
+)
+from .jsonform import endpoint_from_json, endpoint_to_json
 from .model import Endpoint, Interface, Prefix
 
 if TYPE_CHECKING:
     import sqlite3
 
 APPLICATION = 0x636E6574  # "cnet", in the file's header: this SQLite file is an address book
-SCHEMA = 1
+SCHEMA = 2
 PATIENCE = 10.0  # seconds to wait for another process that writes
 
 _TABLES = (
@@ -50,8 +62,19 @@ _TABLES = (
     "CREATE TABLE released (age INTEGER PRIMARY KEY, subnet TEXT NOT NULL, address BLOB NOT NULL UNIQUE)",
     "CREATE INDEX released_by_subnet ON released (subnet)",
     f"PRAGMA application_id = {APPLICATION}",
+)
+# What version 2 has beyond 1: the rest of an endpoint, as JSON, and who had an address last.
+_SINCE_2 = (
+    "ALTER TABLE endpoint ADD COLUMN rest TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE released ADD COLUMN container TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE released ADD COLUMN interface TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX released_by_container ON released (container)",
     f"PRAGMA user_version = {SCHEMA}",
 )
+_COLUMNS = ("container", "interface", "netns", "addresses")  # what an endpoint has there, beside the rest
+
+
+Name = tuple[str, str]  # container id, interface
 
 
 def bridge_address(subnet: Prefix) -> Interface:
@@ -97,46 +120,42 @@ class AddressBook:
             self._db.close()
             raise
 
-    def assign(
-        self, container: str, interface: str, subnets: tuple[Prefix, ...], *, netns: str
-    ) -> tuple[Interface, ...]:
-        """Return the addresses of a container's interface, one in each subnet and in their order.
+    def assign(self, wished: Endpoint, subnets: tuple[Prefix, ...]) -> Endpoint:
+        """Return the endpoint with one address in each subnet, in their order, and remember all of it.
 
-        Asked again, it returns the same addresses as far as they lie in `subnets`; the others are released,
-        and new ones take their places.
+        Asked again, it returns the same addresses as far as they lie in `subnets` and no others are asked for;
+        the others are released, and new ones take their places.
 
         Args:
-            container: the container's id.
-            interface: the interface's name inside the container.
+            wished: what to remember; its addresses are those that it asks for, at most one in a subnet.
             subnets: the node's own; at least one, at most one per family.
-            netns: path of the container's network namespace; replaces the one that was remembered.
 
         Raises:
             AddressesExhausted: a subnet has no address left.
-            ConfigError: a name that no container or interface can have, or not such subnets.
+            AddressTaken: another interface holds one that is asked for.
+            ConfigError: not such subnets, or one that is asked for is none of theirs.
         """
         if not subnets or len({subnet.version for subnet in subnets}) != len(subnets):
             raise ConfigError(
-                f"container {container}: expected a subnet of IPv4, of IPv6 or one of each, "
+                f"container {wished.container}: expected a subnet of IPv4, of IPv6 or one of each, "
                 f"got {', '.join(map(str, subnets)) or 'none'}"
             )
-        key = (container, interface)
-        Endpoint(container=container, interface=interface, netns=netns, addresses=())  # the names are valid
+        wishes = _wishes(wished, subnets)
         with self._transaction() as db:
-            row = db.execute(
-                "SELECT netns, addresses FROM endpoint WHERE container = ? AND interface = ?", key
-            ).fetchone()
-            held = self._parse(row[1]) if row else ()
-            kept = {subnet: own for own in held for subnet in subnets if _usable(subnet, own)}
-            addresses = tuple(
-                _interface(subnet, int(kept[subnet].ip)) if subnet in kept else self._take(db, subnet)
-                for subnet in subnets
-            )
-            _release(db, [own for own in held if own not in kept.values()])
-            text = " ".join(map(str, addresses))
-            if row != (netns, text):
-                db.execute("REPLACE INTO endpoint VALUES (?, ?, ?, ?)", (*key, netns, text))
-        return addresses
+            before = self._row(db, wished.name)
+            held = {_number(own): own for own in before.addresses} if before else {}
+            numbers = []
+            for subnet in subnets:
+                stays = (number for number in held if _usable(subnet, number))
+                number = wishes.get(subnet) or next(stays, None) or _take(db, subnet, wished.name)
+                if number not in held and subnet in wishes and not _take_free(db, number):
+                    raise AddressTaken(self._taken(db, _interface(subnet, number)))
+                numbers.append(number)
+            _release(db, wished.name, [own for number, own in held.items() if number not in numbers])
+            endpoint = attrs.evolve(wished, addresses=tuple(map(_interface, subnets, numbers)))
+            if endpoint != before:
+                db.execute("REPLACE INTO endpoint VALUES (?, ?, ?, ?, ?)", _to_row(endpoint))
+        return endpoint
 
     def release(self, container: str, interface: str) -> bool:
         """Give the addresses of an interface back; return whether it held any. May be called twice."""
@@ -146,19 +165,14 @@ class AddressBook:
                 (container, interface),
             ).fetchone()
             if row:
-                _release(db, self._parse(row[0]))
+                _release(db, (container, interface), self._parse(row[0]))
         return row is not None
 
     def assigned(self) -> tuple[Endpoint, ...]:
         """Return every interface that holds addresses, by container and interface, in any subnet."""
         with self._lock, _translated(self._path):
-            rows = self._db.execute(
-                "SELECT container, interface, netns, addresses FROM endpoint ORDER BY container, interface"
-            ).fetchall()
-        return tuple(
-            Endpoint(container=container, interface=interface, netns=netns, addresses=self._parse(text))
-            for container, interface, netns, text in rows
-        )
+            rows = self._db.execute("SELECT * FROM endpoint ORDER BY container, interface").fetchall()
+        return tuple(map(self._endpoint, rows))
 
     def close(self) -> None:
         """Let go of the file; may be called twice."""
@@ -174,24 +188,37 @@ class AddressBook:
             )
             if (application, schema) == (APPLICATION, SCHEMA):
                 return
-            if application or schema or db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            fresh = not (application or schema or db.execute("SELECT 1 FROM sqlite_schema").fetchone())
+            if not fresh and (application, schema) != (APPLICATION, 1):
                 raise StateCorrupt(
-                    f"{self._path} is a SQLite file, but not an address book of version {SCHEMA} (application "
-                    f"{application:#x}, version {schema}): move it away, or run the version that wrote it"
+                    f"{self._path} is a SQLite file, but not an address book of version 1 to {SCHEMA} "
+                    f"(application {application:#x}, version {schema}): move it away, or run the version that "
+                    "wrote it"
                 )
-            for statement in _TABLES:
+            for statement in (*_TABLES, *_SINCE_2) if fresh else _SINCE_2:
                 db.execute(statement)
-            db.execute("INSERT INTO fresh VALUES (?, ?)", (_bytes((7 << 128) - 1), _bytes(0)))
+            if fresh:
+                db.execute("INSERT INTO fresh VALUES (?, ?)", (_bytes((7 << 128) - 1), _bytes(0)))
 
-    def _take(self, db: sqlite3.Connection, subnet: Prefix) -> Interface:
-        low, high = _bounds(subnet)
-        number = _take_fresh(db, low, high) or _take_released(db, subnet, low, high)
-        if number is None:
-            raise AddressesExhausted(
-                f"subnet {subnet} has no address left: all {max(0, high - low + 1)} for containers are held; "
-                "remove containers that are gone, or give nodes larger subnets"
-            )
-        return _interface(subnet, number & _ADDRESS_BITS)
+    def _row(self, db: sqlite3.Connection, name: Name) -> Endpoint | None:
+        row = db.execute("SELECT * FROM endpoint WHERE container = ? AND interface = ?", name).fetchone()
+        return self._endpoint(row) if row else None
+
+    def _endpoint(self, row: tuple[str, ...]) -> Endpoint:
+        container, interface, netns, addresses, rest = row
+        named = {"container": container, "interface": interface, "netns": netns, "addresses": addresses.split()}
+        try:
+            return endpoint_from_json({**json.loads(rest), **named})
+        except (ValueError, TypeError, KeyError, AttributeError, ContainernetError) as error:
+            raise StateCorrupt(
+                f"{self._path} holds of {container} ({interface}) what is no endpoint: {error}; move it away"
+            ) from error
+
+    def _taken(self, db: sqlite3.Connection, own: Interface) -> str:
+        rows = db.execute("SELECT * FROM endpoint").fetchall()
+        holders = [each for each in map(self._endpoint, rows) if own.ip in {held.ip for held in each.addresses}]
+        who = ", ".join(f"{each.container} ({each.interface})" for each in holders)
+        return f"{own.ip} is held by {who}: detach that first, or ask for another address"
 
     def _parse(self, text: str) -> tuple[Interface, ...]:
         try:
@@ -213,6 +240,26 @@ class AddressBook:
                 raise
 
 
+def _to_row(endpoint: Endpoint) -> tuple[str, ...]:
+    rest = {key: value for key, value in endpoint_to_json(endpoint).items() if key not in _COLUMNS}
+    return (*endpoint.name, endpoint.netns, " ".join(map(str, endpoint.addresses)), json.dumps(rest))
+
+
+def _wishes(wished: Endpoint, subnets: tuple[Prefix, ...]) -> Mapping[Prefix, int]:
+    """Return the number that is asked for in each subnet where one is."""
+    wishes: dict[Prefix, int] = {}
+    for own in wished.addresses:
+        number = _number(own)
+        subnet = next((subnet for subnet in subnets if _usable(subnet, number)), None)
+        if subnet is None or subnet in wishes:
+            raise ConfigError(
+                f"container {wished.container} asks for {own.ip}: expected one address at most in each of "
+                f"{', '.join(map(str, subnets))}, but for the first two and the last of it"
+            )
+        wishes[subnet] = number
+    return wishes
+
+
 # Both families lie on one number line, the family above the 128 bits of an address; in the file a number is 17
 # octets, big-endian, since SQLite compares blobs octet by octet and its integers end at 63 bits.
 _ADDRESS_BITS = (1 << 128) - 1
@@ -226,8 +273,9 @@ def _bytes(number: int) -> bytes:
     return number.to_bytes(17, "big")
 
 
-def _interface(subnet: Prefix, address: int) -> Interface:
-    return (IPv4Interface if subnet.version == 4 else IPv6Interface)((address, subnet.prefixlen))
+def _interface(subnet: Prefix, number: int) -> Interface:
+    family = IPv4Interface if subnet.version == 4 else IPv6Interface
+    return family((number & _ADDRESS_BITS, subnet.prefixlen))
 
 
 def _bounds(subnet: Prefix) -> tuple[int, int]:
@@ -236,9 +284,40 @@ def _bounds(subnet: Prefix) -> tuple[int, int]:
     return family | int(subnet.network_address) + 2, family | int(subnet.broadcast_address) - 1
 
 
-def _usable(subnet: Prefix, own: Interface) -> bool:
+def _usable(subnet: Prefix, number: int) -> bool:
     low, high = _bounds(subnet)
-    return low <= _number(own) <= high
+    return low <= number <= high
+
+
+def _take(db: sqlite3.Connection, subnet: Prefix, name: Name) -> int:
+    low, high = _bounds(subnet)
+    number = (
+        _take_own(db, name, low, high) or _take_fresh(db, low, high) or _take_released(db, subnet, low, high)
+    )
+    if number is None:
+        raise AddressesExhausted(
+            f"subnet {subnet} has no address left: all {max(0, high - low + 1)} for containers are held; "
+            "remove containers that are gone, or give nodes larger subnets"
+        )
+    return number
+
+
+def _take_own(db: sqlite3.Connection, name: Name, low: int, high: int) -> int | None:
+    """Take what the same interface of the same container had last."""
+    row = db.execute(
+        "SELECT age, address FROM released WHERE container = ? AND interface = ? AND address BETWEEN ? AND ?"
+        " ORDER BY age DESC LIMIT 1",
+        (*name, _bytes(low), _bytes(high)),
+    ).fetchone()
+    return _unrelease(db, row)
+
+
+def _take_free(db: sqlite3.Connection, number: int) -> bool:
+    """Take exactly this one; False: somebody holds it."""
+    if _take_fresh(db, number, number):
+        return True
+    row = db.execute("SELECT age, address FROM released WHERE address = ?", (_bytes(number),)).fetchone()
+    return _unrelease(db, row) is not None
 
 
 def _take_fresh(db: sqlite3.Connection, low: int, high: int) -> int | None:
@@ -267,16 +346,21 @@ def _take_released(db: sqlite3.Connection, subnet: Prefix, low: int, high: int) 
             (_bytes(low), _bytes(high)),
         )
         row = overlapping.fetchone()
+    return _unrelease(db, row)
+
+
+def _unrelease(db: sqlite3.Connection, row: tuple[int, bytes] | None) -> int | None:
     if row is None:
         return None
-    db.execute("DELETE FROM released WHERE age = ?", row[:1])
-    return int.from_bytes(row[1], "big")
+    age, address = row
+    db.execute("DELETE FROM released WHERE age = ?", (age,))
+    return int.from_bytes(address, "big")
 
 
-def _release(db: sqlite3.Connection, addresses: Iterable[Interface]) -> None:
+def _release(db: sqlite3.Connection, name: Name, addresses: Iterable[Interface]) -> None:
     db.executemany(
-        "INSERT INTO released (subnet, address) VALUES (?, ?)",
-        [(str(own.network), _bytes(_number(own))) for own in addresses],
+        "INSERT INTO released (subnet, address, container, interface) VALUES (?, ?, ?, ?)",
+        [(str(own.network), _bytes(_number(own)), *name) for own in addresses],
     )
 
 

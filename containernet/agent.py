@@ -21,8 +21,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -34,6 +35,7 @@ from .errors import (
     ContainernetError,
     KernelError,
     PermissionRefused,
+    StateError,
     StoreError,
     StoreUnavailable,
 )
@@ -50,6 +52,8 @@ from .rib import Change, Rib
 from .status import Status
 
 log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 AUDIT = 60.0  # seconds between full reads, without any sign that one is needed
 PATIENCE = 2.0  # seconds that a start waits for the route store before it takes the remembered view
@@ -199,7 +203,33 @@ class Agent:
                 subnet yet.
             DaemonUnavailable: the agent has stopped, or did not get to it in time; then it never will.
         """
-        return self._inbox.call(lambda: self._attach(container, netns, interface))
+        return self._inbox.call(
+            lambda: self._when_programmed(lambda: self._endpoints.attach(container, netns, interface))
+        )
+
+    def add(self, wished: Endpoint) -> Endpoint:
+        """Give a container an interface that is not there yet, as its runtime wishes it; see `Endpoints.add`.
+
+        Raises:
+            AlreadyAttached, AddressTaken: see there. Everything that `attach` raises.
+        """
+        return self._inbox.call(lambda: self._when_programmed(lambda: self._endpoints.add(wished)))
+
+    def endpoint(self, container: str, *, interface: str = "eth0") -> Endpoint | None:
+        """Return the endpoint of that name, or None."""
+        return self._inbox.call(lambda: self._endpoints.get(container, interface))
+
+    def missing(self, endpoint: Endpoint) -> tuple[Operation, ...]:
+        """Return what it would take to make everything of an endpoint as it should be; see `Endpoints.missing`.
+
+        Raises:
+            KernelError: its namespace cannot be read.
+        """
+        return self._inbox.call(lambda: self._when_programmed(lambda: self._endpoints.missing(endpoint)))
+
+    def strangers(self, network: str, known: Collection[tuple[str, str]]) -> tuple[Endpoint, ...]:
+        """Return what a runtime added to a CNI network, but for what it knows; see `Endpoints.strangers`."""
+        return self._inbox.call(lambda: self._endpoints.strangers(network, known))
 
     def detach(self, container: str, *, interface: str = "eth0") -> bool:
         """Take the interface away and free its addresses; False: there was none."""
@@ -424,7 +454,7 @@ class Agent:
         audit = now >= self._audit_at
         due = self._reconciler.due
         self._reconciler.refresh()
-        self._endpoints.collect_gone()
+        self._collect_gone()
         operations = self._reconciler.apply()
         self._endpoints.finish(None if audit else operations)
         self._log_failures(operations)
@@ -488,14 +518,14 @@ class Agent:
 
     # Containers.
 
-    def _attach(self, container: str, netns: str, interface: str) -> Endpoint:
+    def _when_programmed(self, function: Callable[[], _Result]) -> _Result:
         if not self._has_read:
             raise KernelError(
                 f"node {self._node.name} is not programmed yet: "
                 f"{'; '.join(self._status().reasons)}; try again, or ask `containernet status`"
             )
         try:
-            return self._endpoints.attach(container, netns, interface)
+            return function()
         except KernelError:
             self._read_at = boottime()  # what was half done is finished, or taken away, by a full read
             raise
@@ -504,6 +534,15 @@ class Agent:
         # Before the first read nothing may be executed; what nobody wants goes when everything is known.
         detach = self._endpoints.detach if self._has_read else self._endpoints.forget
         return detach(container, interface)
+
+    def _collect_gone(self) -> None:
+        try:
+            collected = self._endpoints.collect_gone()
+        except StateError as error:
+            log.error("a container that is gone keeps its addresses: %s", error)
+            return
+        for each in collected:
+            log.info("collected: container %s of %s, whose namespace is gone", each.container, each.network)
 
     # What is remembered.
 

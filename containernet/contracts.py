@@ -429,7 +429,8 @@ class EntersNamespaces(Protocol):
         The far end of a veth of ours may be among the items that it reads.
 
         Raises:
-            KernelError: nothing is there, or it is not a network namespace.
+            NamespaceGone: nothing is there, or it is not a network namespace.
+            KernelError: it cannot be opened for another reason.
             PermissionRefused: this process may not enter it.
         """
         ...

@@ -26,10 +26,10 @@ from .config import Config
 from .contracts import Settings
 from .control import ControlServer
 from .errors import AlreadyRunning, ConfigError, ContainernetError, PermissionRefused, StoreUnavailable
+from .jsonform import endpoint_to_json
 from .keeper import agreed
 from .model import NetworkConfig, Node
 from .rendering import check_node
-from .status import endpoint_to_json
 
 log = logging.getLogger("containernet.daemon")
 

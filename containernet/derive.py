@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import hashlib
 
+from .model import Endpoint, Node
+
 
 def mac(*parts: str) -> str:
     """Return a stable, locally administered unicast MAC (IEEE 802 s8.2.2) for these words."""
     digest = bytearray(_digest(parts)[:6])
     digest[0] = digest[0] & 0b11111100 | 0b00000010
     return digest.hex(":")
+
+
+def endpoint_mac(node: Node, endpoint: Endpoint) -> str:
+    """Return the MAC of a container's interface: the one that was asked for, or one for these names."""
+    return endpoint.mac or mac("endpoint", node.name, endpoint.container, endpoint.interface)
 
 
 def interface_name(prefix: str, *parts: str) -> str:

@@ -83,12 +83,28 @@ class AddressesExhausted(ExhaustedError):
     """Every address of the node's subnet is in use by a container."""
 
 
+class AddressTaken(ContainernetError):
+    """An address was asked for that another container's interface holds."""
+
+    exit_code = 5
+
+
 class RouteRefused(ContainernetError):
     """A dataplane cannot reach this peer, for a reason that the message states."""
 
 
 class KernelError(ContainernetError):
     """The kernel refused an operation, or a network namespace is not there."""
+
+    exit_code = 6
+
+
+class NamespaceGone(KernelError):
+    """No network namespace is at that path, any more or at all."""
+
+
+class AlreadyAttached(ContainernetError):
+    """The container has an interface of that name already."""
 
     exit_code = 6
 

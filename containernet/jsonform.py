@@ -6,11 +6,11 @@ The names are those of the model's fields; addresses are text as RFC 5952 and RF
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from .contracts import Settings
-from .model import Lease, NetworkConfig, Pool, PortMapping, Prefix, Route, Tunnel
+from .model import Endpoint, Lease, NetworkConfig, Pool, PortMapping, Prefix, Route, Tunnel
 
 
 def route_to_json(route: Route) -> dict[str, Any]:
@@ -151,4 +151,38 @@ def port_from_json(document: dict[str, Any]) -> PortMapping:
         host_port=document["host_port"],
         container_port=document["container_port"],
         host_ip=None if own is None else ip_address(_text(own)),
+    )
+
+
+def endpoint_to_json(endpoint: Endpoint) -> dict[str, Any]:
+    """Return an endpoint as JSON values; `endpoint_from_json` is the inverse."""
+    return {
+        "container": endpoint.container,
+        "interface": endpoint.interface,
+        "netns": endpoint.netns,
+        "addresses": [str(address) for address in endpoint.addresses],
+        "ports": [port_to_json(port) for port in endpoint.ports],
+        "mac": endpoint.mac,
+        "network": endpoint.network,
+        "aliases": list(endpoint.aliases),
+        "addresses_only": endpoint.addresses_only,
+    }
+
+
+def endpoint_from_json(document: dict[str, Any]) -> Endpoint:
+    """Return the endpoint that `endpoint_to_json` wrote; what came later may be missing.
+
+    Raises:
+        ValueError, KeyError, TypeError, ConfigError: it is something else.
+    """
+    return Endpoint(
+        container=_text(document["container"]),
+        interface=_text(document["interface"]),
+        netns=_text(document["netns"]),
+        addresses=tuple(ip_interface(_text(address)) for address in document["addresses"]),
+        ports=tuple(map(port_from_json, document.get("ports", ()))),
+        mac=_text(document.get("mac", "")),
+        network=_text(document.get("network", "")),
+        aliases=tuple(map(_text, document.get("aliases", ()))),
+        addresses_only=bool(document.get("addresses_only", False)),
     )

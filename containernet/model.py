@@ -57,11 +57,24 @@ def _at_most_one_per_family(what: str, values: Iterable[Prefix | Address]) -> No
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
 def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not _NAME.fullmatch(value):
         raise ConfigError(
             f"{attribute.name} {value!r}: expected 1 to 253 letters, digits, dots, dashes or underscores, "
             "beginning and ending with a letter or digit"
+        )
+
+
+def _check_container(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    # What CNI lets a runtime call a container (SPEC, section 2, CNI_CONTAINERID), and a file can be named.
+    if not _CONTAINER.fullmatch(value):
+        raise ConfigError(
+            f"{attribute.name} {value!r}: expected 1 to 253 letters, digits, dots, dashes or underscores, "
+            "beginning with a letter or digit"
         )
 
 
@@ -388,6 +401,16 @@ def _check_ports(instance: object, attribute: object, ports: tuple[PortMapping, 
             raise ConfigError(f"host port {one} and {other}: one packet would be meant for both")
 
 
+def _check_mac(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    # IEEE 802 s8.2: the lowest bit of the first octet marks a group; no station is one, nor is it all zeros.
+    octets = bytes.fromhex(value.replace(":", "")) if _MAC.fullmatch(value) else b""
+    if value and (not any(octets) or octets[0] & 1):
+        raise ConfigError(
+            f"{attribute.name} {value!r}: expected that of one station, as six octets in lower case, such as "
+            "02:00:5e:10:00:01"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class Endpoint:
     """A container's interface.
@@ -398,12 +421,25 @@ class Endpoint:
         addresses: one per leased subnet, with the subnet's prefix length.
         interface: the name that the interface has inside.
         ports: the host's ports that lead to it; no two for one packet.
+        mac: what the interface is to have; empty: derived from the names of node and container.
+        network: the CNI network that a runtime put it in, and so whose it is to collect; empty: an operator's.
+        aliases: further names of the container there.
+        addresses_only: another plugin makes the interface; ours are the addresses alone.
     """
 
-    container: str = attrs.field(validator=_check_name)
+    container: str = attrs.field(validator=_check_container)
     netns: str
     addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
     interface: str = attrs.field(default="eth0", validator=_check_interface_name)
     ports: tuple[PortMapping, ...] = attrs.field(
         default=(), converter=tuple[PortMapping, ...], validator=_check_ports
     )
+    mac: str = attrs.field(default="", validator=_check_mac)
+    network: str = ""
+    aliases: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    addresses_only: bool = False
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What tells it from every other: its container and its interface."""
+        return self.container, self.interface

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from .jsonform import port_to_json, route_to_json
+from .jsonform import endpoint_to_json, route_to_json
 from .model import Endpoint, Node, Route
 from .rib import Known
 
@@ -144,14 +144,3 @@ class Status:
             "failures": list(self.failures),
             "endpoints": [endpoint_to_json(endpoint) for endpoint in self.endpoints],
         }
-
-
-def endpoint_to_json(endpoint: Endpoint) -> dict[str, Any]:
-    """Return an endpoint as JSON values."""
-    return {
-        "container": endpoint.container,
-        "interface": endpoint.interface,
-        "netns": endpoint.netns,
-        "addresses": [str(address) for address in endpoint.addresses],
-        "ports": [port_to_json(port) for port in endpoint.ports],
-    }

@@ -154,7 +154,7 @@ class Bridge:
                     type=Veth(
                         peer=endpoint.interface,
                         peer_netns=endpoint.netns,
-                        peer_mac=derive.mac("endpoint", node.name, endpoint.container, endpoint.interface),
+                        peer_mac=derive.endpoint_mac(node, endpoint),
                     ),
                     mac=derive.mac("veth", node.name, endpoint.container, endpoint.interface),
                     mtu=node.container_mtu,

@@ -16,7 +16,7 @@ import attrs
 
 from .. import derive
 from ..contracts import Failure, Options, UnderlayLink
-from ..errors import ConfigError, KernelError
+from ..errors import ConfigError, KernelError, NamespaceGone
 from ..items import Bridge, BridgePort, Item, Key, Link, Sysctl, Veth, Vxlan
 from ..planning import Create, Delete, Operation, Replace
 from ..reconciler import stands_on
@@ -126,7 +126,7 @@ class MemoryKernel:
         """Return the kernel of the namespace at that path, open."""
         with self.faults.around("inside"), self._changed:
             if netns not in self.network.namespaces:
-                raise KernelError(f"{netns}: there is no such namespace")
+                raise NamespaceGone(f"{netns}: there is no such namespace")
             return self.network.namespaces[netns].reopen()
 
     def underlay(self, interface: str = "") -> UnderlayLink:

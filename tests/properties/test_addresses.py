@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -15,8 +15,9 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from containernet.addresses import AddressBook
-from containernet.errors import AddressesExhausted
+from containernet.errors import AddressesExhausted, AddressTaken
 from containernet.model import Endpoint, Interface, Prefix
+from tests.books import assign
 
 V4 = tuple(map(ip_network, ("10.4.1.0/29", "10.4.1.8/29", "10.4.1.0/28", "10.4.2.0/30", "10.4.3.0/31")))
 V6 = tuple(map(ip_network, ("fd00::/125", "fd00::8/125", "fd00::/124", "fd00:0:0:1::/64")))
@@ -31,40 +32,50 @@ class Model:
         self.held: dict[tuple[str, str], tuple[str, tuple[Interface, ...]]] = {}
         self.seen: set[Interface] = set()  # as /32 or /128, so that an address counts once
         self.released: list[Interface] = []
+        self.had: dict[Interface, tuple[str, str]] = {}  # what is released, by whom
 
     def assign(
-        self, key: tuple[str, str], subnets: tuple[Prefix, ...], netns: str
-    ) -> tuple[Interface, ...] | None:
-        """Return the addresses; None: one of the subnets has none, and nothing was changed."""
+        self, key: tuple[str, str], subnets: tuple[Prefix, ...], netns: str, wishes: tuple[Interface, ...] = ()
+    ) -> tuple[Interface, ...] | type[Exception]:
+        """Return the addresses, or why there are none; then nothing was changed."""
         before = self.seen.copy(), self.released.copy()
         _, old = self.held.get(key, ("", ()))
-        kept, new = [], []
+        new = []
         for subnet in subnets:
-            hosts = list(usable(subnet))
-            stays = [own for own in old if bare(own) in map(bare, hosts)]
-            free = (
-                [own for own in hosts if bare(own) not in self.seen]
-                or [own for own in self.released if own.network == subnet]
-                or [own for own in self.released if bare(own) in map(bare, hosts)]
-            )
-            if not stays and not free:
+            hosts = list(map(bare, usable(subnet)))
+            free = [
+                *([own for own in self.released[::-1] if self.had[bare(own)] == key and bare(own) in hosts]),
+                *([own for own in hosts if own not in self.seen]),
+                *([own for own in self.released if own.network == subnet]),
+                *([own for own in self.released if bare(own) in hosts]),
+            ]
+            wished = [own for own in wishes if bare(own) in hosts]
+            stays = [own for own in old if bare(own) in hosts]
+            chosen = (wished or stays or free)[:1]
+            if not chosen:
                 self.seen, self.released = before
-                return None
-            if stays:
-                kept.append(stays[0])
-            elif free[0] in self.released:
-                self.released.remove(free[0])
-            own = ip_interface(f"{(stays or free)[0].ip}/{subnet.prefixlen}")
+                return AddressesExhausted
+            others = {bare(own) for name, (_, held) in self.held.items() if name != key for own in held}
+            if bare(chosen[0]) in others:
+                self.seen, self.released = before
+                return AddressTaken
+            self.released = [own for own in self.released if bare(own) != bare(chosen[0])]
+            own = ip_interface(f"{chosen[0].ip}/{subnet.prefixlen}")
             self.seen.add(bare(own))
             new.append(own)
-        self.released += [own for own in old if own not in kept]
+        self._give_back(key, [own for own in old if bare(own) not in map(bare, new)])
         self.held[key] = (netns, tuple(new))
         return tuple(new)
+
+    def _give_back(self, key: tuple[str, str], addresses: Iterable[Interface]) -> None:
+        for own in addresses:
+            self.released.append(own)
+            self.had[bare(own)] = key
 
     def release(self, key: tuple[str, str]) -> bool:
         """Return whether there was something to give back."""
         _, old = self.held.pop(key, ("", ()))
-        self.released += old
+        self._give_back(key, old)
         return bool(old)
 
 
@@ -89,16 +100,23 @@ class Book(RuleBasedStateMachine):
         self.book = AddressBook(self.path)
         self.model = Model()
 
-    @rule(key=KEYS, subnets=st.sampled_from(SUBNETS), netns=st.sampled_from(("/run/netns/a", "/proc/7/ns/net")))
-    def assign(self, key: tuple[str, str], subnets: tuple[Prefix, ...], netns: str) -> None:
-        """A container comes, or asks again; the node's subnets may have changed meanwhile."""
-        expected = self.model.assign(key, subnets, netns)
-        if expected is None:
-            with pytest.raises(AddressesExhausted):
-                self.book.assign(*key, subnets, netns=netns)
+    @rule(
+        key=KEYS,
+        subnets=st.sampled_from(SUBNETS),
+        netns=st.sampled_from(("/run/netns/a", "/proc/7/ns/net")),
+        wishes=st.integers(0, 3),
+    )
+    def ask(self, key: tuple[str, str], subnets: tuple[Prefix, ...], netns: str, wishes: int) -> None:
+        """A container comes, or asks again, perhaps for certain addresses; subnets may have changed."""
+        hosts = [list(usable(subnet)) for subnet in subnets]
+        wished = tuple(each[wishes % len(each)] for each in hosts if each and wishes)
+        expected = self.model.assign(key, subnets, netns, wished)
+        if isinstance(expected, type):
+            with pytest.raises(expected):
+                assign(self.book, *key, subnets, netns=netns, wishes=wished)
         else:
-            assert self.book.assign(*key, subnets, netns=netns) == expected
-            assert self.book.assign(*key, subnets, netns=netns) == expected
+            assert assign(self.book, *key, subnets, netns=netns, wishes=wished) == expected
+            assert assign(self.book, *key, subnets, netns=netns) == expected
 
     @rule(key=KEYS)
     def release(self, key: tuple[str, str]) -> None:
@@ -138,13 +156,15 @@ import sys
 from ipaddress import ip_network
 from pathlib import Path
 from containernet.addresses import AddressBook
+from containernet.model import Endpoint
 path, who, count = sys.argv[1:]
 sys.stdin.readline()  # the start
 book = AddressBook(Path(path))
 subnets = (ip_network("10.4.0.0/16"), ip_network("fd00::/64"))
 for number in range(int(count)):
     name = f"{who}-{number}"
-    print(name, *book.assign(name, "eth0", subnets, netns=f"/run/netns/{name}"), flush=True)
+    wished = Endpoint(container=name, netns=f"/run/netns/{name}", addresses=())
+    print(name, *book.assign(wished, subnets).addresses, flush=True)
     if number % 3 == 0:
         book.release(name, "eth0")
         print("-", name, flush=True)
@@ -217,7 +237,7 @@ def test_threads_that_share_a_book_never_share_an_address(tmp_path: Path) -> Non
 
     def ask(number: int) -> Interface | None:
         try:
-            [own] = book.assign(f"c{number}", "eth0", (ip_network("10.4.0.0/24"),), netns="")
+            [own] = assign(book, f"c{number}", "eth0", (ip_network("10.4.0.0/24"),))
         except AddressesExhausted:
             return None
         return own

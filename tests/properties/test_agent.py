@@ -18,11 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from containernet.addresses import AddressBook
 from containernet.agent import Agent, _Drift, _Heard
-from containernet.errors import KernelError
+from containernet.errors import AlreadyAttached, KernelError
 from containernet.events import Announced, Snapshot, Withdrawn
 from containernet.items import Item, KernelRoute, Link
 from containernet.keeper import Held, Lost
-from containernet.model import Lease, NetworkConfig, Node, Pool, Route
+from containernet.model import Endpoint, Lease, NetworkConfig, Node, Pool, Route
 from containernet.rendering import render
 from containernet.testing import FakeKernel
 from containernet_backends.bridge import Bridge
@@ -42,6 +42,7 @@ routes = st.builds(
     ),
 )
 containers = st.sampled_from(("c1", "c2", "c3"))
+pods = st.sampled_from(("p1", "p2"))  # what a runtime adds
 
 
 class World(RuleBasedStateMachine):
@@ -139,18 +140,42 @@ class World(RuleBasedStateMachine):
     @rule(name=containers)
     def attach(self, name: str) -> None:
         """A container comes, or comes again; it is there afterwards, or an error was raised."""
-        answer = self.ask(lambda: self.agent._attach(name, f"/run/netns/{name}", "eth0"))
+        attach = self.agent._endpoints.attach
+        answer = self.ask(lambda: self.agent._when_programmed(lambda: attach(name, f"/run/netns/{name}")))
         if answer.exception() is None:
             self.attached.add(name)
         else:
             assert isinstance(answer.exception(), KernelError)
 
-    @rule(name=containers)
+    @rule(name=pods)
+    def add(self, name: str) -> None:
+        """A runtime adds a container, in a namespace that it has just made unless it is there."""
+        netns = f"/run/netns/{name}"
+        if netns not in self.kernel.namespaces:
+            self.kernel.add_namespace(netns)
+        wished = Endpoint(container=name, netns=netns, addresses=(), network="pods")
+        answer = self.ask(lambda: self.agent._when_programmed(lambda: self.agent._endpoints.add(wished)))
+        if answer.exception() is None:
+            self.attached.add(name)
+        elif isinstance(answer.exception(), AlreadyAttached):
+            assert name in self.attached
+        else:
+            assert isinstance(answer.exception(), KernelError)
+
+    @rule(name=pods)
+    def end(self, name: str) -> None:
+        """A runtime takes a namespace away, and says nothing."""
+        if f"/run/netns/{name}" in self.kernel.namespaces:
+            self.kernel.end_namespace(f"/run/netns/{name}")
+            self.turn(_Drift())
+
+    @rule(name=st.one_of(containers, pods))
     def detach(self, name: str) -> None:
         """A container goes."""
         answer = self.ask(lambda: self.agent._detach(name, "eth0"))
         if answer.exception() is None:
-            assert answer.result() == (name in self.attached)
+            collected = name.startswith("p") and f"/run/netns/{name}" not in self.kernel.namespaces
+            assert answer.result() == (name in self.attached) or collected
             self.attached.discard(name)
 
     @rule()
@@ -168,6 +193,8 @@ class World(RuleBasedStateMachine):
         status = self.agent._status()
         assert status.settled, status.failures
         assert {known.route for known in status.routes} <= set(self.heard.values())
+        ended = {pod for pod in ("p1", "p2") if f"/run/netns/{pod}" not in self.kernel.namespaces}
+        self.attached -= ended  # the pods that are gone are forgotten
         assert {endpoint.container for endpoint in status.endpoints} == self.attached
         kernel = dict(self.kernel.items)
         desired = render(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from containernet.addresses import AddressBook
 from containernet.endpoints import Endpoints, belongs
-from containernet.errors import ConfigError, KernelError, PermissionRefused
-from containernet.items import Link
-from containernet.model import Endpoint, Node
+from containernet.errors import (
+    AddressTaken,
+    AlreadyAttached,
+    ConfigError,
+    KernelError,
+    PermissionRefused,
+    StateUnavailable,
+)
+from containernet.items import Link, Veth
+from containernet.model import Endpoint, Node, PortMapping
 from containernet.reconciler import Reconciler
 from containernet.testing import FOR_EVER, FakeKernel
 from containernet_backends.bridge import Bridge
@@ -59,6 +68,13 @@ def cables(kernel: FakeKernel) -> list[Link]:
     return [item for item in kernel.items.values() if isinstance(item, Link) and item.name.startswith("veth")]
 
 
+def pod(name: str = "p1", netns: str = C1, **wishes: Any) -> Endpoint:
+    """Return what a runtime asks for."""
+    return Endpoint(
+        container=name, netns=netns, addresses=wishes.pop("addresses", ()), network="pods", **wishes
+    )
+
+
 def test_attach_costs_one_batch_on_each_side(kernel: FakeKernel, endpoints: Endpoints) -> None:
     """A container must not wait for more than has to be done."""
     before = len(kernel.batches), kernel.reads
@@ -66,6 +82,124 @@ def test_attach_costs_one_batch_on_each_side(kernel: FakeKernel, endpoints: Endp
     inner = kernel.namespaces[C1]
     assert (len(kernel.batches) - before[0], kernel.reads - before[1]) == (1, 0)
     assert (len(inner.batches), inner.reads) == (1, 1)
+
+
+def test_a_runtime_has_what_it_asks_for(kernel: FakeKernel, endpoints: Endpoints) -> None:
+    """The address and the MAC; attached again by an operator, it keeps all of it."""
+    port = PortMapping(host_port=8080, container_port=80)
+    wished = pod(addresses=[ip_interface("10.4.1.9/32")], mac="02:00:5e:10:00:01", ports=[port])
+    added = endpoints.add(wished)
+    assert added == attrs.evolve(wished, addresses=[ip_interface("10.4.1.9/24")])
+    made = [item.type for item in (each.item for each in kernel.batches[-1]) if isinstance(item, Link)]
+    assert made == [Veth()]
+    assert getattr(made[0], "peer_mac", "") == "02:00:5e:10:00:01"
+    assert endpoints.attach("p1", C2) == attrs.evolve(added, netns=C2)
+
+
+def test_an_interface_that_is_there_is_not_added(kernel: FakeKernel, endpoints: Endpoints) -> None:
+    """And the one that is there stays as it is; in another namespace it may be had."""
+    first = endpoints.add(pod())
+    before = dict(kernel.items), dict(kernel.namespaces[C1].items)
+    with pytest.raises(AlreadyAttached, match="p1 has an interface eth0 in /run/netns/c1 already: detach it"):
+        endpoints.add(pod(mac="02:00:5e:10:00:01", addresses=[ip_interface("10.4.1.9/24")]))
+    assert endpoints.all() == (first,)
+    assert before == (dict(kernel.items), dict(kernel.namespaces[C1].items))
+    moved = endpoints.add(pod(netns=C2))
+    assert moved.addresses == first.addresses
+    assert len(cables(kernel)) == 1
+    assert not kernel.namespaces[C1].items
+
+
+def test_a_port_of_the_host_has_one_container(endpoints: Endpoints, book: AddressBook) -> None:
+    """Who asks for another's is told whose it is, and nothing is left of him."""
+    endpoints.add(pod(ports=[PortMapping(host_port=8080, container_port=80)]))
+    with pytest.raises(AddressTaken, match="p2 asks for the host's port 8080/tcp to 81, and p1 has 8080"):
+        endpoints.add(pod("p2", C2, ports=[PortMapping(host_port=8080, container_port=81)]))
+    assert [each.container for each in book.assigned()] == ["p1"]
+    endpoints.add(pod("p2", C2, ports=[PortMapping(host_port=8080, container_port=81, protocol="udp")]))
+
+
+def test_addresses_alone_put_nothing_into_a_kernel(kernel: FakeKernel, endpoints: Endpoints) -> None:
+    """Another plugin makes the interface; ours are twice the same only where nobody asks twice."""
+    before = dict(kernel.items)
+    added = endpoints.add(pod(addresses_only=True))
+    assert added.addresses == (ip_interface("10.4.1.2/24"),)
+    endpoints.node_is(NODE)
+    endpoints._reconciler.apply()
+    assert dict(kernel.items) == before
+    assert not kernel.namespaces[C1].items
+    assert endpoints.missing(added) == ()
+    with pytest.raises(AlreadyAttached):
+        endpoints.add(pod(addresses_only=True))
+    assert endpoints.detach("p1")
+
+
+@pytest.mark.parametrize("addresses_only", [False, True])
+def test_a_runtimes_container_is_forgotten_with_its_namespace(
+    kernel: FakeKernel, endpoints: Endpoints, book: AddressBook, addresses_only: bool
+) -> None:
+    """Whoever took the namespace away asks for nothing more; one that may not be entered is not gone."""
+    endpoints.add(pod(addresses_only=addresses_only))
+    kernel.end_namespace(C1)
+    kernel.faults.fail("inside", PermissionRefused("not yours"))
+    assert collect(endpoints) == ()
+    assert len(book.assigned()) == 1
+    endpoints.node_is(NODE)
+    assert [each.container for each in collect(endpoints)] == ["p1"]
+    assert not book.assigned()
+    assert not endpoints.all()
+    assert not cables(kernel)
+
+
+def collect(endpoints: Endpoints) -> tuple[Endpoint, ...]:
+    """Do what an agent does after a full read."""
+    endpoints._reconciler.refresh()
+    forgotten = endpoints.collect_gone()
+    endpoints._reconciler.apply()
+    return forgotten
+
+
+def test_what_cannot_be_forgotten_now_is_forgotten_later(
+    kernel: FakeKernel, endpoints: Endpoints, book: AddressBook, tmp_path: Path
+) -> None:
+    """While the address book cannot be written, it keeps its address; the next daemon collects it."""
+    endpoint = endpoints.add(pod())
+    kernel.end_namespace(C1)
+    book.close()
+    with pytest.raises(StateUnavailable):
+        collect(endpoints)
+    assert endpoints.all() == (endpoint,)
+    with closing(AddressBook(tmp_path / "addresses.db")) as again:
+        later = Endpoints(Reconciler(kernel), local=Bridge(), addresses=again, node=NODE)
+        later.restore()
+        later.node_is(NODE)
+        assert collect(later) == (endpoint,)
+        assert not again.assigned()
+
+
+def test_strangers_are_those_of_that_network_alone(endpoints: Endpoints) -> None:
+    """An operator's containers belong to no network."""
+    endpoints.attach("c1", C1)
+    one, other = endpoints.add(pod("p1", C1, interface="net1")), endpoints.add(pod("p2", C2))
+    assert endpoints.strangers("pods", {("p1", "net1")}) == (other,)
+    assert endpoints.strangers("pods", {("p1", "eth0"), ("p2", "eth0")}) == (one,)
+    assert endpoints.strangers("others", ()) == endpoints.strangers("", {("c1", "eth0")}) == ()
+
+
+def test_what_is_missing_is_named_on_both_sides(kernel: FakeKernel, endpoints: Endpoints) -> None:
+    """And put back by the next turn, outside, or by the next look inside."""
+    endpoint = endpoints.add(pod())
+    assert endpoints.missing(endpoint) == ()
+    kernel.lose(("port", cables(kernel)[0].name))
+    inner = kernel.namespaces[C1]
+    inner.lose(next(key for key in inner.items if key[0] == "address"))
+    words = [str(each).split()[:2] for each in endpoints.missing(endpoint)]
+    assert words == [["+", "link"], ["+", "address"]]
+    endpoints._reconciler.apply()
+    endpoints.finish(None)
+    assert endpoints.missing(endpoint) == ()
+    kernel.lose(cables(kernel)[0].key)
+    assert endpoints.missing(endpoint)
 
 
 def test_the_same_path_may_be_another_namespace(kernel: FakeKernel, endpoints: Endpoints) -> None:

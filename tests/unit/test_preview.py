@@ -16,6 +16,7 @@ from containernet.model import NetworkConfig, Pool, Route
 from containernet.preview import preview
 from containernet.testing import FakeKernel
 from containernet_backends.memory import MemoryStore
+from tests.books import assign
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 
@@ -69,8 +70,8 @@ def test_what_is_held_and_heard_is_planned(tmp_path: Path, kernel: FakeKernel, s
     ):
         store.announce(Route(prefix=ip_network(prefix), node="peer", next_hop=ip_address(hop)))
     with closing(AddressBook(tmp_path / "addresses.db")) as book:
-        book.assign("c1", "eth0", (ip_network("10.4.1.0/24"),), netns="/run/netns/c1")
-        book.assign("stranded", "eth0", (ip_network("10.4.200.0/24"),), netns="/run/netns/c2")
+        assign(book, "c1", "eth0", (ip_network("10.4.1.0/24"),), netns="/run/netns/c1")
+        assign(book, "stranded", "eth0", (ip_network("10.4.200.0/24"),), netns="/run/netns/c2")
     due = preview(config(tmp_path), kernel=kernel)
     words = [str(operation) for operation in due.operations]
     assert "+ address 10.4.1.1/24 dev cn0" in words

@@ -105,5 +105,9 @@ def test_json_holds_all_of_it() -> None:
             "netns": "/run/netns/c1",
             "addresses": ["10.4.9.2/24"],
             "ports": [{"protocol": "tcp", "host_port": 80, "container_port": 8080, "host_ip": None}],
+            "mac": "",
+            "network": "",
+            "aliases": [],
+            "addresses_only": False,
         }
     ]

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from containernet.errors import KernelError, PermissionRefused
+from containernet.errors import KernelError, NamespaceGone, PermissionRefused
 
 from . import constants as c
 
@@ -29,7 +29,8 @@ class Namespace:
         path: such as /run/netns/c1 or /proc/42/ns/net; empty: the one that the process is in.
 
     Raises:
-        KernelError: nothing is at that path, or it is not a network namespace.
+        NamespaceGone: nothing is at that path, or it is not a network namespace.
+        KernelError: this process has too many files open.
         PermissionRefused: the path may not be opened.
     """
 
@@ -87,7 +88,8 @@ def _open(path: str) -> int:
     except PermissionError as error:
         raise PermissionRefused(f"network namespace {path}: {error.strerror}: run as root") from error
     except OSError as error:
-        raise KernelError(
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENXIO)
+        raise (NamespaceGone if gone else KernelError)(
             f"network namespace {path}: {error.strerror}: its container may have ended; "
             "`ip netns list` shows the named ones"
         ) from error
@@ -97,7 +99,7 @@ def _open(path: str) -> int:
         kind = 0
     if kind != c.CLONE_NEWNET:
         os.close(descriptor)
-        raise KernelError(
+        raise NamespaceGone(
             f"{path} is not a network namespace: expected a path such as /run/netns/NAME or /proc/PID/ns/net"
         )
     return descriptor
