@@ -175,6 +175,7 @@ class Agent:
         self._lease_lost = ""
         self._asked_to_announce = False
         self._announced = False
+        self._namesake = ""
         self._synced = False
         self._lease_trouble = ""
         self._route_trouble = ""
@@ -344,6 +345,8 @@ class Agent:
                 missing = self._announced and prefix in self._node.subnets
             case Announced(route=route):
                 missing = route.prefix in self._node.subnets and route.node != self._node.name
+                if self._announced and route.prefix in self._node.subnets and not missing:
+                    self._meet(route)
             case _:
                 missing = False
                 log.warning("record of the route store set aside: %s: %s", event.key, event.reason)
@@ -356,6 +359,16 @@ class Agent:
             self._forget_at = boottime() + self._linger
             kept = _words(tuple(self._rib.lingering))
             log.warning("after a gap the route store tells nothing of %s: kept for %g s", kept, self._linger)
+
+    def _meet(self, own: Route) -> None:
+        """Take note of where our subnets live by our name: elsewhere, if another host has it too.
+
+        Nothing is announced again: the other one would do the same, and so on.
+        """
+        namesake = "" if self._node.owns(own.next_hop) else str(own.next_hop)
+        if namesake and not self._namesake:
+            log.error("another host, at %s, has this node's name, %s, and its subnets", namesake, own.node)
+        self._namesake = namesake
 
     def _forget(self) -> None:
         self._forget_at = None
@@ -657,6 +670,7 @@ class Agent:
             route_trouble=self._route_trouble,
             kernel_trouble=self._kernel_trouble,
             rivals=self._look_for_rivals(),
+            namesake=self._namesake,
             underlay_trouble=found.broken,
             mtu_trouble=found.mtu,
         )

@@ -29,6 +29,7 @@ from .errors import AlreadyRunning, ConfigError, ContainernetError, PermissionRe
 from .jsonform import endpoint_to_json
 from .keeper import agreed
 from .model import NetworkConfig, Node
+from .printable import printable
 from .rendering import check_node
 
 log = logging.getLogger("containernet.daemon")
@@ -45,7 +46,7 @@ def main() -> None:
         _log_to_stderr(config.daemon.log)
         run(config, leave=arguments.leave)
     except ContainernetError as error:
-        print(f"containernetd: {error}", file=sys.stderr)
+        print(f"containernetd: {printable(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
@@ -213,7 +214,7 @@ class _Logfmt(logging.Formatter):
     """A log line as logfmt: machine readable, and readable."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        message = printable(record.getMessage().replace("\\", "\\\\").replace('"', '\\"'))
         line = f'level={record.levelname.lower()} logger={record.name} msg="{message}"'
         if not os.environ.get("JOURNAL_STREAM"):
             line = f"time={self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f} {line}"

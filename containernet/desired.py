@@ -44,6 +44,14 @@ class Desired(Mapping[Key, Item]):
         """Return everybody who wants something."""
         return list(self._by_owner)
 
+    def disputed(self) -> Iterator[tuple[Owner, Item, Owner]]:
+        """Yield who wants which item and does not get it, and who wants another of that key and does."""
+        for key, others in self._others.items():
+            for owner in sorted(others):
+                item = self._by_owner[owner][key]
+                if item != self._effective[key]:
+                    yield owner, item, self._winner[key]
+
     def of(self, owner: Owner) -> Mapping[Key, Item]:
         """Return what one owner wants."""
         return self._by_owner.get(owner, {})

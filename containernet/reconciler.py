@@ -62,14 +62,22 @@ class Reconciler:
         self._whole = True
 
     def rivals(self) -> tuple[str, ...]:
-        """Return whose items the kernel uses instead of ours; nothing where it cannot tell.
+        """Return which items are not used as they are wanted, though the kernel refuses none of them.
+
+        Two owners want different items of one key, and one gets what it wants; or the kernel uses an item of
+        somebody else's instead of ours, if it can tell.
 
         Raises:
             KernelError, PermissionRefused: it cannot be read.
         """
+        disputed = [
+            f"{' '.join(owner)} wants {item}, and {' '.join(winner)} has {self.desired[item.key]}: both hosts "
+            "say the same of themselves, look at what each announces"
+            for owner, item, winner in self.desired.disputed()
+        ]
         if not isinstance(self.kernel, FindsRivals):
-            return ()
-        return tuple(self.kernel.rivals(self._programmed.values()))
+            return tuple(disputed)
+        return (*disputed, *self.kernel.rivals(self._programmed.values()))
 
     def pending(self) -> tuple[Operation, ...]:
         """Return what `apply` would execute now, executing nothing."""

@@ -63,7 +63,7 @@ def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
     if route.prefix.prefixlen != pool.subnet_length:
         return f"{route.prefix} is not a /{pool.subnet_length}, as every subnet of {pool.prefix} is"
     if any(overlaps(route.prefix, own) for own in node.subnets):
-        return f"{route.prefix} is this node's own subnet, and {route.node or route.next_hop} announces it too"
+        return f"{route.prefix} is this node's own subnet, and {_announcer(route)} announces it too"
     hop = route.next_hop
     if hop.version < route.prefix.version:  # RFC 8950 s3 has the reverse, and Linux knows only that
         return f"next hop {hop} is of IPv4, and {route.prefix} of IPv6"

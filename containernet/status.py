@@ -31,7 +31,8 @@ class Status:
         quarantined: key to reason: records of the store that could not be read.
         failures: what the kernel refused, one line each.
         endpoints: the containers; `gone`: those without a namespace; `stranded`: those outside the subnets.
-        rivals: whose items the kernel uses instead of ours, one line each.
+        rivals: items that are not used as they are wanted, because of other items, one line each.
+        namesake: where another host lives that has this node's name and its subnets; empty: nobody has.
         repairs: operations that were needed because somebody else changed the kernel.
         underlay_trouble, mtu_trouble: see `underlay.Changes`.
         lease_trouble, route_trouble, kernel_trouble: what went wrong last and still stands; empty: nothing.
@@ -61,6 +62,7 @@ class Status:
     mtu_trouble: str = ""
     lingering: tuple[Route, ...] = ()
     rivals: tuple[str, ...] = ()
+    namesake: str = ""
 
     @property
     def ready(self) -> bool:
@@ -89,6 +91,11 @@ class Status:
             reasons.append(f"the kernel does not hold everything that it should{first}")
         if self.programming and not self.announced:
             reasons.append("the node's own routes are not announced yet")
+        if self.namesake:
+            reasons.append(
+                f"another host, at {self.namesake}, is called {self.node.name} too and announces these "
+                "subnets: give each host a name of its own under [node], then start both again"
+            )
         return reasons
 
     @property

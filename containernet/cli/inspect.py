@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from containernet import jsonform, loading
 from containernet.cli.operate import load
-from containernet.cli.table import show_json, show_table
+from containernet.cli.table import show_json, show_line, show_table
 from containernet.control import ask
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def status(arguments: argparse.Namespace) -> int:
     lease = answer["lease_seconds"]
     print(f"{answer['node']} is {'ready' if answer['ready'] else 'not ready'}")
     for reason in answer["reasons"]:
-        print(f"  because {reason}")
+        show_line(f"  because {reason}")
     print(f"underlay    {answer['interface']} {' '.join(answer['addresses'])}")
     print(
         f"subnets     {' '.join(answer['subnets']) or 'none'}"
@@ -59,7 +59,7 @@ def status(arguments: argparse.Namespace) -> int:
     for endpoint in answer["endpoints"]:
         print(f"  {endpoint['container']} {endpoint['interface']} {' '.join(endpoint['addresses'])}")
     for warning in answer["warnings"]:
-        print(f"warning: {warning}")
+        show_line(f"warning: {warning}")
     return 0 if answer["ready"] else NOT_READY
 
 
@@ -93,7 +93,7 @@ def routes(arguments: argparse.Namespace) -> int:
         ),
     )
     for record in told.quarantined:
-        print(f"set aside: {record.key}: {record.reason}")
+        show_line(f"set aside: {record.key}: {record.reason}")
     return 0
 
 
@@ -137,7 +137,7 @@ def plan(arguments: argparse.Namespace) -> int:
     for operation in due.operations:
         print(operation)
     for note in due.notes:
-        print(f"note: {note}")
+        show_line(f"note: {note}")
     if not due.operations:
         print("nothing to do: the kernel holds what is desired")
     return 0
@@ -161,7 +161,7 @@ def show_way(way: Explanation, *, json: bool) -> int:
         show_json(way.to_json())
     else:
         for line in way.lines():
-            print(line)
+            show_line(line)
     return 1 if way.first_fault else 0
 
 

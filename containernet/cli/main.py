@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from containernet.errors import ContainernetError
+from containernet.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ContainernetError as error:
         if getattr(chosen, "json", False):
             print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
-        print(f"containernet: {error}", file=sys.stderr)
+        print(f"containernet: {printable(error)}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
         # The reader has seen enough; `containernet routes | head` is no error. What is left in the buffer would

@@ -15,7 +15,7 @@ from containernet.cli.table import show_json
 from containernet.contracts import KeepsSettings, Reserves, Settings
 from containernet.errors import ConfigError, LeaseTaken
 from containernet.keeper import describe
-from containernet.model import Lease, Prefix, contains
+from containernet.model import Lease, NetworkConfig, Prefix, contains, overlaps
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -105,8 +105,18 @@ def reserve(arguments: argparse.Namespace) -> int:
     with closing(loading.lease_store(config.leases.name, config.leases.options)) as store:
         if not isinstance(store, Reserves):
             raise ConfigError(f"the store {config.leases.name} cannot reserve: use reserved under [network]")
+        if (network := config.network or store.network()) is not None:
+            _refuse_strangers(subnets, network)
         done = [store.reserve((subnet,)) for subnet in subnets]
     return _tell(done, "reserved", json=arguments.json)
+
+
+def _refuse_strangers(subnets: Sequence[Prefix], network: NetworkConfig) -> None:
+    for subnet in subnets:
+        if not any(overlaps(pool.prefix, subnet) for pool in network.pools):
+            raise ConfigError(
+                f"{subnet} lies in no pool of {describe(network)}: no host would lease it; nothing was done"
+            )
 
 
 def release(arguments: argparse.Namespace) -> int:

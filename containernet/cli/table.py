@@ -7,10 +7,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from containernet.printable import printable
+
 
 def show_json(value: Any) -> None:
     """Print one JSON document."""
     print(json.dumps(value, indent=2))
+
+
+def show_line(text: object) -> None:
+    """Print one line."""
+    print(printable(text))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -25,7 +32,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     if not console.is_terminal:
         console = Console(width=10_000)
     # Not printed by rich itself: it would end the program where the reader of a pipe has gone.

@@ -520,6 +520,40 @@ def test_a_subnet_that_somebody_else_took_is_given_up(world: World, host: Host) 
         assert not agent.status().stranded
 
 
+def test_a_host_of_the_same_name_is_an_alarm_and_no_quarrel(world: World, host: Host) -> None:
+    """A copied machine takes over the lease with the name: who had it says so, and does not take it back."""
+    with host.ready_agent() as agent:
+        own = agent.node.subnets[0]
+        clone = attrs.evolve(peer(1, name="host-1"), prefix=own)
+        world.store.announce(clone)
+        status = agent.until(lambda status: not status.ready)
+        assert f"another host, at {clone.next_hop}, is called host-1 too" in status.reasons[0]
+        world.store.announce(attrs.evolve(clone, next_hop=ip_address("192.0.2.78")))
+        agent.until(lambda status: status.namesake == "192.0.2.78")
+        world.store.withdraw(clone)
+        agent.until(ready)
+        assert own_prefixes(world, "host-1") == set(agent.node.subnets)
+
+
+def test_two_hosts_that_say_the_same_of_themselves_are_named(world: World) -> None:
+    """Copied machines again: two VTEPs of one MAC, of which the kernel can know one."""
+    vtep = Tunnel(type="vxlan", data=[("VNI", 1), ("VtepMAC", "02:00:5e:10:00:01")])
+    with world.host(1, remote=Vxlan()).ready_agent() as agent:
+        one, other = (
+            attrs.evolve(peer(number, hop=f"192.0.2.{number}"), tunnel=vtep)
+            for number in free_numbers(agent, 3)[1:]
+        )
+        world.store.announce(one)
+        world.store.announce(other)
+        status = agent.until(lambda status: len(status.rivals) == 1)
+        assert status.ready
+        (line,) = status.warnings
+        assert f"route {other.prefix} wants fdb" in line
+        assert f"and route {one.prefix} has fdb" in line
+        world.store.withdraw(one)
+        agent.until(lambda status: not status.warnings)
+
+
 class Unbound(FakeStore):
     """A route store that knows no leases, as BGP is one: what was announced stays until it is withdrawn."""
 

@@ -71,6 +71,17 @@ def test_the_lease_of_a_host_that_is_gone_is_released_by_force(store: Path) -> N
         assert not opened.leases()
 
 
+def test_what_lies_in_no_pool_is_not_reserved(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would set nothing aside, and is a slip of the pen; a part of a pool, or more than one, is fine."""
+    with closing(SqliteStore(store)) as opened:
+        opened.configure(NetworkConfig(pools=[Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24)]))
+    assert run(store, "reserve", "10.4.9.0/24", "10.5.9.0/24") == 2
+    assert "10.5.9.0/24 lies in no pool of 10.4.0.0/16" in capsys.readouterr().err
+    with closing(SqliteStore(store)) as opened:
+        assert not opened.leases()
+    assert run(store, "reserve", "10.4.9.0/25", "10.4.128.0/17") == 0
+
+
 def test_what_is_held_cannot_be_reserved(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code is the store's."""
     assert run(store, "reserve", "10.4.9.0/24") == 0

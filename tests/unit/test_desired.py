@@ -29,8 +29,13 @@ def test_of_two_that_disagree_the_least_wins() -> None:
     desired.put(("route", "b"), [entry("192.0.2.3")])
     assert desired.put(("route", "a"), [entry("192.0.2.2")]) == [entry("192.0.2.2").key]
     assert list(desired.values()) == [entry("192.0.2.2")]
+    assert [*desired.disputed()] == [(("route", "b"), entry("192.0.2.3"), ("route", "a"))]
+    desired.put(("route", "c"), [entry("192.0.2.2")])  # who wants what there is has no quarrel
+    assert [owner for owner, _, _ in desired.disputed()] == [("route", "b")]
+    desired.put(("route", "c"), ())
     assert desired.put(("route", "a"), ()) == [entry("192.0.2.2").key]
     assert list(desired.values()) == [entry("192.0.2.3")]
+    assert not [*desired.disputed()]
 
 
 def test_the_same_wish_again_changes_nothing() -> None:
