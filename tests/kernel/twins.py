@@ -30,7 +30,6 @@ from containernet.tables import Device
 from containernet.testing.simulated_kernel import SimulatedKernel
 from containernet.testing.simulation import Answer, Reply, Silence, Told, World
 from containernet_backends.netlink import NetlinkKernel, constants as c
-from containernet_backends.netlink.frames import message
 from containernet_backends.netlink.socket import NetlinkSocket
 
 SIZES = (100, 1600)  # octets; between them, those on both sides of every change
@@ -320,7 +319,7 @@ def _flush_path_mtus(netlink: NetlinkSocket) -> None:
     """Delete the exceptions of IPv6, as `ip -6 route flush cache` does; those of IPv4 have a file for it."""
     everything = _ROUTE_REQUEST.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, c.RTM_F_CLONED)
     for body in netlink.dump(c.RTM_GETROUTE, everything):
-        netlink.transact([message(c.RTM_DELROUTE, c.NLM_F_REQUEST, netlink.sequence(), body)])
+        netlink.request(c.RTM_DELROUTE, 0, body)
 
 
 def _seen(source: str, answer: ping.Answer, owners: dict[Address, str]) -> Answer:

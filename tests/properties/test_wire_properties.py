@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from itertools import chain
 
 import attrs
 from hypothesis import given, strategies as st
@@ -23,9 +24,12 @@ from containernet.items import (
 from containernet.model import Address, Interface, Prefix
 from containernet.planning import Create, Delete, Operation, Replace
 from containernet_backends.netlink import constants as c
+from containernet_backends.netlink.encoding import Encoder
 from containernet_backends.netlink.frames import (
     Malformed,
     Message,
+    Refusal,
+    Run,
     attribute,
     attributes,
     message,
@@ -35,7 +39,6 @@ from containernet_backends.netlink.frames import (
 from containernet_backends.netlink.ownership import PROTOCOL
 from containernet_backends.netlink.view import View
 from containernet_backends.netlink.wire import (
-    Encoder,
     Owned,
     decode_address,
     decode_link,
@@ -121,6 +124,36 @@ verbs: st.SearchStrategy[Callable[[object], Operation]] = st.sampled_from(
 )
 
 
+# Mostly of one shape, as they come from a dataplane: those are encoded together.
+alike: list[st.SearchStrategy[KernelRoute | Neighbour | FdbEntry]] = [
+    st.builds(
+        KernelRoute,
+        destination=st.integers(0, 0xFFFFFF).map(lambda number: IPv4Network((number << 8, 24))),
+        link=st.just("eth0"),
+        gateway=addresses(4),
+    ),
+    st.builds(Neighbour, link=st.just("vx0"), address=addresses(6), mac=macs),
+    st.builds(FdbEntry, link=st.just("vx0"), mac=macs, destination=addresses(4)),
+]
+runs_of_one_shape = st.sampled_from(alike).flatmap(
+    lambda items: st.lists(items.map(Create), max_size=20) | st.lists(items.map(Delete), max_size=20)
+)
+any_operations = st.lists(st.builds(lambda verb, item: verb(item), verbs, items), max_size=20)
+batches = st.lists(runs_of_one_shape | any_operations, max_size=3).map(lambda parts: list(chain(*parts)))
+
+
+def place(operation: Operation) -> int:
+    """Return the index of an item's link."""
+    return INDEX.get(operation.item.link, 0)
+
+
+def encoded(*operations: Operation) -> list[Message]:
+    """Return the messages that carry out operations."""
+    runs, refused = Encoder().encode(operations, 1, place)
+    assert not refused
+    return [message for run in runs for message in messages(run.messages)]
+
+
 def decode(found: Message) -> Owned | None:
     """Decode a message by its type."""
     match found.type:
@@ -132,29 +165,54 @@ def decode(found: Message) -> Owned | None:
             return decode_address(found.body, LINKS)
 
 
-@given(st.lists(st.tuples(items, verbs, st.integers(0, 0xFFFFFFFF)), max_size=20))
-def test_a_batch_is_read_back(drawn: list[tuple[KernelRoute, Callable[[object], Operation], int]]) -> None:
-    """One encoder, many shapes in any order: each message stands alone and tells what it was made of."""
+@given(
+    st.lists(st.builds(lambda verb, item: verb(item), verbs, items), max_size=20), st.integers(1, 0xFFFFFF00)
+)
+def test_a_batch_is_read_back(operations: list[Operation], first: int) -> None:
+    """Many shapes in any order: each message stands alone, has its number, and tells what it was made of."""
     encoder = Encoder()
-    wire = b"".join(encoder.encode(verb(item), INDEX.get(item.link, 0), number) for item, verb, number in drawn)
-    found = list(messages(wire))
-    assert [message.sequence for message in found] == [number for _, _, number in drawn]
-    for message_, (item, verb, _) in zip(found, drawn, strict=True):
-        if not isinstance(verb(item), Delete):
-            owned = decode(message_)
-            assert owned is not None
-            assert owned.item == item
-            assert owned.protocol == (0 if isinstance(item, FdbEntry) else PROTOCOL)
+    for _ in range(2):  # the second time all shapes are known
+        runs, _ = encoder.encode(operations, first, place)
+        found = list(messages(b"".join(run.messages for run in runs)))
+        assert [message.sequence for message in found] == list(range(first, first + len(operations)))
+        assert sum(run.total for run in runs) == len(operations)
+        for message_, operation in zip(found, operations, strict=True):
+            if not isinstance(operation, Delete):
+                owned = decode(message_)
+                assert owned is not None
+                assert owned.item == operation.item
+                assert owned.protocol == (0 if isinstance(operation.item, FdbEntry) else PROTOCOL)
+
+
+@given(batches)
+def test_together_is_as_one_by_one(operations: list[Operation]) -> None:
+    """What stands beside an operation makes no difference to its message; nor does who is refused."""
+    alone = [encoded(operation)[0]._replace(sequence=number) for number, operation in enumerate(operations, 1)]
+    assert encoded(*operations) == alone
+
+    def refuse(operation: Operation) -> int | Refusal:
+        return Refusal(19) if operation.item.link == "eth0" else place(operation)
+
+    runs, refused = Encoder().encode(operations, 1, refuse)
+    found = {each.sequence: each for run in runs for each in messages(run.messages)}
+    assert found.keys() | {at + 1 for at in refused} == set(range(1, len(operations) + 1))
+    assert all(each == alone[number - 1] for number, each in found.items())
+    assert not any(operations[number - 1].item.link == "eth0" for number in found)
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 12))
+def test_a_run_is_split_between_messages(one: bytes, total: int, most: int) -> None:
+    """Into parts that are the run again, each of at most so many."""
+    parts = list(Run(one * total, total).split(most))
+    assert b"".join(part.messages for part in parts) == one * total
+    assert sum(part.total for part in parts) == total
+    assert all(part.total <= most and part.stride == len(one) for part in parts)
 
 
 @given(items)
 def test_creating_never_replaces_and_replacing_never_refuses(item: KernelRoute) -> None:
     """The flags are what keeps other people's items safe."""
-    encoder = Encoder()
-    flags = [
-        next(messages(encoder.encode(operation, 1, 1))).flags
-        for operation in (Create(item), Replace(item, item), Delete(item))
-    ]
+    flags = [found.flags for found in encoded(Create(item), Replace(item, item), Delete(item))]
     request = c.NLM_F_REQUEST
     assert flags == [
         request | c.NLM_F_CREATE | c.NLM_F_EXCL,
@@ -166,7 +224,7 @@ def test_creating_never_replaces_and_replacing_never_refuses(item: KernelRoute) 
 @given(kernel_routes())
 def test_a_deletion_is_about_our_route_alone(route: KernelRoute) -> None:
     """It names our protocol and the key; the kernel passes over everybody else's route."""
-    (found,) = messages(Encoder().encode(Delete(route), 0, 1))
+    (found,) = encoded(Delete(route))
     assert route_protocol(found.body) == PROTOCOL
     owned = decode_route(found.body, {})
     assert owned is not None
@@ -242,7 +300,7 @@ def test_junk_is_malformed_and_nothing_else(data: bytes) -> None:
 @given(items, st.data())
 def test_a_cut_message_is_malformed_or_less(item: KernelRoute, data: st.DataObject) -> None:
     """A body that was cut anywhere loses values or is refused; it never invents any."""
-    whole = next(messages(Encoder().encode(Create(item), INDEX.get(item.link, 0), 1)))
+    (whole,) = encoded(Create(item))
     cut = whole._replace(body=whole.body[: data.draw(st.integers(0, len(whole.body) - 1))])
     with suppress(Malformed):
         decode(cut)

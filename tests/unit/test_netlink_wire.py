@@ -27,18 +27,25 @@ from containernet.items import (
 )
 from containernet.planning import Create, Delete, Replace
 from containernet_backends.netlink import constants as c
+from containernet_backends.netlink.encoding import Encoder
 from containernet_backends.netlink.frames import Malformed, Message, Refusal, attribute, messages
 from containernet_backends.netlink.ownership import ALIAS, PROTOCOL, keeps_address_protocol, protocol_name
 from containernet_backends.netlink.refusals import explain
 from containernet_backends.netlink.view import View
-from containernet_backends.netlink.wire import Encoder, decode_link
+from containernet_backends.netlink.wire import decode_link
 
 ROUTE = KernelRoute(destination=ip_network("10.4.1.0/24"), link="eth0", gateway=ip_address("192.0.2.2"))
 
 
+def encoded(item: Item, *, index: int, first: int = 1) -> bytes:
+    """Return the message that creates an item on the link of that index."""
+    ((only,), _) = Encoder().encode([Create(item)], first, lambda _: index)
+    return only.messages
+
+
 def read(item: Item, decoder: type[Any]) -> dict[str, Any]:
     """Return the fields and attributes that pyroute2 finds in the creation of an item on link 7."""
-    wire = decoder(Encoder().encode(Create(item), 7, 42))
+    wire = decoder(encoded(item, index=7, first=42))
     wire.decode()
     assert wire["header"]["sequence_number"] == 42
     return {**{name: wire[name] for name in wire if name not in ("attrs", "header")}, **dict(wire["attrs"])}
@@ -152,7 +159,7 @@ class TestViewOnAnOldKernel:
     @staticmethod
     def heard(type: int, item: InterfaceAddress, index: int) -> Message:
         """Return what a kernel without IFA_PROTO reports."""
-        (found,) = messages(Encoder().encode(Create(item), index, 1))
+        (found,) = messages(encoded(item, index=index))
         return found._replace(type=type, body=found.body.replace(attribute(c.IFA_PROTO, b"\x4d"), b""))
 
     def test_the_link_decides(self) -> None:

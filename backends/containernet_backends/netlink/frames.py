@@ -34,6 +34,24 @@ class Message(NamedTuple):
     body: bytes
 
 
+class Run(NamedTuple):
+    """Messages of one length, one behind the other, numbered without a gap."""
+
+    messages: bytes
+    total: int
+
+    @property
+    def stride(self) -> int:
+        """The octets of each."""
+        return len(self.messages) // self.total
+
+    def split(self, most: int) -> Iterator[Run]:
+        """Yield the run in parts of at most so many messages."""
+        for start in range(0, self.total, most):
+            part = self.messages[start * self.stride : (start + most) * self.stride]
+            yield Run(part, min(most, self.total - start))
+
+
 class Refusal(NamedTuple):
     """The kernel's no: a positive errno, and its own explanation where it gives one."""
 

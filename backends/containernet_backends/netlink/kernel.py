@@ -26,6 +26,7 @@ from containernet.planning import Create, Delete, Operation
 from containernet.tables import Tables
 
 from .conflicts import Occupants
+from .encoding import BATCHED, Encoder
 from .frames import Refusal
 from .links import change_link, change_port, find_link, read_links
 from .monitor import Listener
@@ -39,7 +40,7 @@ from .sysctls import change_sysctl, read_sysctl
 from .tables import FORWARDING, read_tables
 from .underlay import find_underlay
 from .view import View
-from .wire import BATCHED, Encoder, LinkRecord
+from .wire import LinkRecord
 
 _Result = TypeVar("_Result")
 
@@ -102,6 +103,12 @@ class NetlinkKernel:
                 run = list(group)
                 failures += self._batch(socket, run) if batched else self._each(socket, run)
             self._view.refused(failures, beside=self._beside)
+        if failures:
+            self._require_permission(operations, failures)
+        return failures
+
+    @staticmethod
+    def _require_permission(operations: Sequence[Operation], failures: Sequence[Failure]) -> None:
         # A sysctl is a file: root without the capability may write it, and may still program nothing.
         tried = sum(not isinstance(operation.item, Sysctl) for operation in operations)
         forbidden = sum(
@@ -112,7 +119,6 @@ class NetlinkKernel:
             raise PermissionRefused(
                 f"programming the kernel needs CAP_NET_ADMIN: run as root (refused: {forbidden} operations)"
             )
-        return failures
 
     def sysctls(self, wanted: Iterable[Sysctl]) -> Sequence[Sysctl]:
         """Return the settings that exist, with their values; see ReadsSysctls."""
@@ -246,30 +252,31 @@ class NetlinkKernel:
     def _send(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> dict[int, Refusal]:
         """Send batched operations; return the refusals by position."""
         first = socket.sequence(len(operations))
-        requests: list[bytes] = []
-        refusals: dict[int, Refusal] = {}
         links: dict[str, LinkRecord | None] = {}
-        encode = self._encoder.encode
-        for at, operation in enumerate(operations):
+
+        def place(operation: Operation) -> int | Refusal:
             item = operation.item
+            if type(item) is KernelRoute and (item.blackhole or type(operation) is Delete):
+                return 0  # its identity names no link
             if item.link not in links:
                 links[item.link] = find_link(socket, item.link)
-            link = links[item.link]
-            if type(item) is FdbEntry and link is not None and not (link.ours and link.kind == Vxlan.kind):
-                refusals[at] = Refusal(errno.EOPNOTSUPP if link.ours else errno.EBUSY)
-            elif link is not None:
-                requests.append(encode(operation, link.index, first + at))
-            elif type(item) is KernelRoute and (item.blackhole or type(operation) is Delete):
-                requests.append(encode(operation, 0, first + at))  # its identity names no link
-            else:
-                refusals[at] = Refusal(errno.ENODEV)
-        for sequence, refused in socket.transact(requests).items():
-            refusals[sequence - first] = refused
+            return _index(item, links[item.link])
+
+        runs, refused = self._encoder.encode(operations, first, place)
+        refusals = {**refused, **{number - first: why for number, why in socket.transact(runs).items()}}
         return {
-            at: refused
-            for at, refused in refusals.items()
-            if not (isinstance(operations[at], Delete) and refused.errno in GONE)
+            at: why
+            for at, why in refusals.items()
+            if not (isinstance(operations[at], Delete) and why.errno in GONE)
         }
+
+
+def _index(item: Item, link: LinkRecord | None) -> int | Refusal:
+    if link is None:
+        return Refusal(errno.ENODEV)
+    if isinstance(item, FdbEntry) and not (link.ours and link.kind == Vxlan.kind):
+        return Refusal(errno.EOPNOTSUPP if link.ours else errno.EBUSY)
+    return link.index
 
 
 def _failure(operation: Operation, refused: Refusal | Refused) -> Failure:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from containernet.errors import KernelError, PermissionRefused
 
 from . import constants as c
-from .frames import HEADER, Message, Refusal, message, messages, refusal
+from .frames import HEADER, Message, Refusal, Run, message, messages, refusal
 
 _BUFFER = 4 << 20  # octets, each way; the kernel doubles it for its own bookkeeping
 _REPLY = 2048  # octets of receive buffer that one refusal takes at most, with text and bookkeeping
@@ -78,18 +78,18 @@ class NetlinkSocket:
         self._sequence += count
         return first
 
-    def transact(self, requests: Sequence[bytes]) -> Mapping[int, Refusal]:
+    def transact(self, runs: Iterable[Run]) -> Mapping[int, Refusal]:
         """Have the kernel carry out complete messages, in order; return the refusals by sequence number.
 
         Raises:
             KernelError: the kernel does not answer.
         """
         refusals: dict[int, Refusal] = {}
-        for batch in self._batches(requests):
+        for batch in self._batches(runs):
             found = self._send(batch)
             if found is None:
-                for request in batch:
-                    refusals.update(self._send([request]) or {})
+                for single in (one for run in batch for one in run.split(1)):
+                    refusals.update(self._send([single]) or {})
             else:
                 refusals.update(found)
         return refusals
@@ -97,7 +97,8 @@ class NetlinkSocket:
     def request(self, type: int, flags: int, body: bytes) -> Refusal | None:
         """Have the kernel carry out one request; return its refusal, or None for success."""
         sequence = self.sequence()
-        return self.transact([message(type, c.NLM_F_REQUEST | flags, sequence, body)]).get(sequence)
+        only = message(type, c.NLM_F_REQUEST | flags, sequence, body)
+        return self.transact([Run(only, 1)]).get(sequence)
 
     def get(self, type: int, body: bytes) -> bytes | Refusal:
         """Return the body of the one object that a request asks for, or the refusal."""
@@ -143,21 +144,25 @@ class NetlinkSocket:
                 return
             yield from messages(data)
 
-    def _batches(self, requests: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-        start = size = 0
-        for at, request in enumerate(requests):
-            if at - start == self._batch or size + len(request) > self._space:
-                yield requests[start:at]
-                start, size = at, 0
-            size += len(request)
-        if start < len(requests):
-            yield requests[start:]
+    def _batches(self, runs: Iterable[Run]) -> Iterator[Sequence[Run]]:
+        batch: list[Run] = []
+        count = size = 0
+        for run in runs:
+            for part in run.split(max(1, min(self._batch, self._space // run.stride))):
+                if batch and (count + part.total > self._batch or size + len(part.messages) > self._space):
+                    yield batch
+                    batch, count, size = [], 0, 0
+                batch.append(part)
+                count += part.total
+                size += len(part.messages)
+        if batch:
+            yield batch
 
-    def _send(self, batch: Sequence[bytes]) -> dict[int, Refusal] | None:
+    def _send(self, batch: Sequence[Run]) -> dict[int, Refusal] | None:
         """Send one batch; return the refusals by sequence number, or None: some replies were lost."""
         barrier = self.sequence()
         stop = message(c.NLMSG_NOOP, c.NLM_F_REQUEST | c.NLM_F_ACK, barrier, b"")
-        self._write(b"".join((*batch, stop)))
+        self._write(b"".join((*(run.messages for run in batch), stop)))
         refusals: dict[int, Refusal] = {}
         try:
             for reply in self._replies():
