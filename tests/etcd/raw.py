@@ -1,6 +1,6 @@
 """etcd as a test sees it: behind the back of the code that it tests, and straight to one member.
 
-The message classes are the backend's own; nothing else is shared with it.
+Nothing is shared with the backend: its messages are those of the package etcd3, its channel is gRPC's own.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any, Self
 import attrs
 import grpc
 
-from containernet_backends.etcd import messages
-
+from . import descriptors
 from .certificates import Credentials
 
 READ, WRITE, READWRITE = 0, 1, 2  # authpb.Permission.Type
@@ -92,7 +91,7 @@ class Raw:
             fields: of the request.
         """
         path = f"/etcdserverpb.{method}"
-        request, answer = messages.load().methods[path]
+        request, answer = descriptors.load().methods[path]
         call = self._channel.unary_unary(
             path, request_serializer=request.SerializeToString, response_deserializer=answer.FromString
         )

@@ -169,6 +169,7 @@ class Member:
     def freeze(self) -> None:
         """Stop the process (SIGSTOP): its kernel still accepts connections, and nobody answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)  # every thread of it
         self._frozen = True
 
     def thaw(self) -> None:

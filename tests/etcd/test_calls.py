@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from ipaddress import IPv4Network, ip_address, ip_interface, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,6 +26,7 @@ from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.testing import FakeKernel
 from containernet_backends.etcd import EtcdOptions, EtcdStore, requests
 from containernet_backends.etcd.client import Client
+from containernet_backends.etcd.messages import Method
 from tests.waiting import wait_until
 
 from .hosts import LONG
@@ -34,6 +35,7 @@ from .server import Cluster
 pytestmark = pytest.mark.etcd
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.0.0.0/8"), subnet_length=24),))
+T = TypeVar("T")
 VALUE = b'{"PublicIP":"192.0.2.7","PublicIPv6":null,"BackendType":"host-gw"}'
 AT_ONCE = 100  # puts in a transaction; etcd takes 128
 
@@ -45,10 +47,10 @@ class Counting(Client):
         super().__init__(options)
         self.calls: list[str] = []
 
-    def call(self, path: str, request: Any, *more: Any) -> Any:
+    def call(self, method: Method[T], *request: Any) -> T:
         """Note and do it."""
-        self.calls.append(path.rpartition("/")[2])
-        return super().call(path, request, *more)
+        self.calls.append(method.name)
+        return super().call(method, *request)
 
     def told(self) -> list[str]:
         """Return what was called since this was asked last."""

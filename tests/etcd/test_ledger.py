@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +14,7 @@ from containernet.errors import LeaseLost, LeaseTaken, StoreUnavailable
 from containernet.model import Lease, NetworkConfig, Pool, Prefix
 from containernet_backends.etcd import EtcdOptions, EtcdStore, requests
 from containernet_backends.etcd.client import Client
+from containernet_backends.etcd.messages import Method
 
 from .raw import Raw
 from .server import Cluster
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.etcd
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 ONE: tuple[Prefix, ...] = (ip_network("10.4.1.0/24"),)
 TWO: tuple[Prefix, ...] = (ip_network("10.4.2.0/24"),)
+T = TypeVar("T")
 KEY = "/subnets/10.4.1.0-24"
 FLANNELS = '{"PublicIP":"192.0.2.7","PublicIPv6":null,"BackendType":"host-gw"}'
 
@@ -35,11 +37,10 @@ class Odd(Client):
         self.calls: list[str] = []
         self.lost = lost
 
-    def _ask(self, number: int, path: str, *rest: Any) -> Any:
-        method = path.rpartition("/")[2]
-        self.calls.append(method)
-        answer = super()._ask(number, path, *rest)
-        if method == self.lost:
+    def _ask(self, number: int, method: Method[T], *rest: Any) -> T:
+        self.calls.append(method.name)
+        answer = super()._ask(number, method, *rest)
+        if method.name == self.lost:
             self.lost = ""
             raise StoreUnavailable("the answer was lost")
         return answer

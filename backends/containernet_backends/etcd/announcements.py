@@ -15,7 +15,6 @@ so a host that starts asks nothing more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -26,6 +25,7 @@ from ..leasing import check_announcement
 from . import records, requests
 from .client import Client
 from .ledger import Ledger
+from .messages import KeyValue
 from .records import BadRecord, Record
 from .view import Keys
 
@@ -41,9 +41,9 @@ class Standing:
         beside: the keys beside the records, of the prefix and of the subnets of `own`; None: it is not there.
     """
 
-    own: Any
+    own: KeyValue | None
     record: Record | None
-    beside: Mapping[Prefix, Any]
+    beside: Mapping[Prefix, KeyValue | None]
 
     def covers(self, prefix: Prefix) -> bool:
         """Return whether a prefix goes with the announcer's lease."""
@@ -97,21 +97,23 @@ class Announcements:
     def _look(self, route: Route) -> Standing:
         return self._standing(route, self._ledger.own(route.node), self._client.get)
 
-    def _standing(self, route: Route, own: Any, get: Callable[[bytes], Any]) -> Standing:
+    def _standing(
+        self, route: Route, own: KeyValue | None, get: Callable[[bytes], KeyValue | None]
+    ) -> Standing:
         record = self._ledger.record(own) if own is not None else None
         prefixes = dict.fromkeys((route.prefix, *(record.subnets if record is not None else ())))
         return Standing(own=own, record=record, beside={prefix: get(self._key(prefix)) for prefix in prefixes})
 
-    def _seen(self, standing: Standing) -> Sequence[tuple[bytes, Any]]:
+    def _seen(self, standing: Standing) -> Sequence[tuple[bytes, KeyValue | None]]:
         seen = [(self._key(prefix), kv) for prefix, kv in standing.beside.items()]
         return seen if standing.own is None else [(standing.own.key, standing.own), *seen]
 
-    def _say(self, standing: Standing, route: Route) -> list[Any]:
+    def _say(self, standing: Standing, route: Route) -> list[bytes]:
         if standing.record is not None and route.prefix in standing.record.subnets:
             return self._say_own(standing, route.node, {**standing.told(route.node), route.prefix: route})
         return self._say_beside(standing, route)
 
-    def _unsay(self, standing: Standing, route: Route) -> list[Any]:
+    def _unsay(self, standing: Standing, route: Route) -> list[bytes]:
         beside = _read(route.prefix, standing.beside[route.prefix])
         if beside is not None and beside.node == route.node:
             gone = [requests.delete(self._key(route.prefix))]
@@ -122,11 +124,12 @@ class Announcements:
             return gone
         return [*self._say_own(standing, route.node, told), *gone]
 
-    def _say_own(self, standing: Standing, node: str, told: Mapping[Prefix, Route]) -> list[Any]:
+    def _say_own(self, standing: Standing, node: str, told: Mapping[Prefix, Route]) -> list[bytes]:
         """Say of the record's subnets what `told` says: in the record if that can say it all, else beside it.
 
         What is said goes before what is unsaid: who hears it in this order never hears of less than there is.
         """
+        assert standing.own is not None
         assert standing.record is not None
         record = attrs.evolve(standing.record, node=node)  # one that flannel wrote bears no name
         whole = records.telling(record, told)
@@ -141,12 +144,12 @@ class Announcements:
             writes.append(requests.put(standing.own.key, value, standing.own.lease))
         return [*writes, *gone]
 
-    def _say_beside(self, standing: Standing, route: Route) -> list[Any]:
+    def _say_beside(self, standing: Standing, route: Route) -> list[bytes]:
         try:
             value = records.encode_route(route)
         except BadRecord as error:
             raise ConfigError(f"{route.prefix} cannot be announced: {error}") from error
-        lease_id = standing.own.lease if standing.covers(route.prefix) else 0
+        lease_id = standing.own.lease if standing.own is not None and standing.covers(route.prefix) else 0
         there = standing.beside[route.prefix]
         if there is not None and (there.value, there.lease) == (value, lease_id):
             return []
@@ -156,7 +159,7 @@ class Announcements:
         return self._keys.routes + records.route_key(prefix).encode()
 
 
-def _read(prefix: Prefix, kv: Any) -> Route | None:
+def _read(prefix: Prefix, kv: KeyValue | None) -> Route | None:
     try:
         return None if kv is None else records.decode_route(records.route_key(prefix), kv.value)
     except BadRecord:

@@ -1,8 +1,8 @@
-"""What gRPC's errors mean, in our words: one line with the endpoint, what it said, and the next step.
+"""What the errors of a call mean, in our words: one line with the endpoint, what it said, and the next step.
 
 etcd tells its errors by a code and a text, and the code alone is not enough: a full disk and a busy server
 share one, and so do an unknown user and a transaction that is too long. The texts are those of etcd's
-api/v3rpc/rpctypes/error.go, alike in 3.4 and later. What TLS has to say comes from the library below gRPC.
+api/v3rpc/rpctypes/error.go, alike in 3.4 and later. What TLS has to say comes from OpenSSL.
 
 Pure.
 """
@@ -17,18 +17,20 @@ from .options import EtcdOptions
 
 SHOWN = 200  # characters of an error's details
 
-# How gRPC begins what it says of a connection that was never made.
-_PREAMBLE = re.compile(r".*last error: [A-Z_]+: (ipv[46]:\S+ )?")
-# Failed handshakes: a word of theirs, and what to do.
+# What Python puts around the words of OpenSSL.
+_AROUND = re.compile(r"\[SSL[^]]*\] | \(_ssl\.c:\d+\)")
+# Failed handshakes: a word of OpenSSL's, and what to do.
 _HANDSHAKES = {
-    "verify_failed": "its certificate is not from {ca}, or not valid now: correct ca, or renew the certificate",
-    "hostname verification": "its certificate is for another name: write one of its names in endpoints",
-    "peer name": "its certificate is for another name: write one of its names in endpoints",
-    "wrong_version_number": "no TLS is spoken there: write http in endpoints",
-    "handshake read failed": "perhaps no TLS is spoken there: if so, write http in endpoints",
+    "mismatch": "its certificate is for another name: write one of its names in endpoints",
+    "verify failed": "its certificate is not from {ca}, or not valid now: correct ca, or renew the certificate",
+    "wrong version": "no TLS is spoken there: write http in endpoints",
+    "record layer": "no TLS is spoken there: write http in endpoints",
+    "eof occurred": "perhaps no TLS is spoken there: if so, write http in endpoints",
 }
-# TLS 1.3 (RFC 8446 s4.4.2.4): a server refuses our certificate after we believe that all is well.
-_NOT_LET_IN = "unwrap failed"
+# A server refuses our certificate, in TLS 1.3 after we believe that all is well (RFC 8446 s4.4.2.4).
+_NOT_LET_IN = " alert "
+# No TLS, and what a server does that waits for it.
+_SILENT = ("without a word", "is http/2 spoken there?")
 
 
 class NotThere(StoreError):
@@ -43,14 +45,14 @@ class NoSpace(StoreUnavailable):
     """etcd takes no record any more: an alarm of the whole cluster, so no other member would take one."""
 
 
-def translated(code: str, details: str | None, *, where: object, options: EtcdOptions) -> ContainernetError:
+def translated(code: str, details: str, *, where: object, options: EtcdOptions) -> ContainernetError:
     """Return the error to raise.
 
     Args:
         code: the name of gRPC's status code. details: its text.
         where: the endpoint.
     """
-    said = _PREAMBLE.sub("", " ".join((details or "").split()))[:SHOWN]
+    said = _AROUND.sub("", " ".join(details.split()))[:SHOWN]
     line, lower = f"etcd {where}: {said or code}", said.lower()
     if code == "UNAUTHENTICATED" or "auth token" in lower or "revision of auth store" in lower:
         return StaleToken(line) if options.username else _unnamed(line)
@@ -86,7 +88,8 @@ def _unnamed(line: str) -> ContainernetError:
 
 def _unreachable(line: str, lower: str, options: EtcdOptions) -> ContainernetError:
     if not options.members[0].secure:
-        hint = "; if TLS is spoken there, write https in endpoints" if "socket closed" in lower else ""
+        silent = any(word in lower for word in _SILENT)
+        hint = "; if TLS is spoken there, write https in endpoints" if silent else ""
         return StoreUnavailable(f"{line}{hint}")
     if _NOT_LET_IN in lower:
         ours = f"cert = {options.cert!r} is not accepted" if options.cert else "it wants a certificate"

@@ -21,13 +21,11 @@ backup, and a cluster that is restored after it does not know that lease, and re
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any
 
 import attrs
 
@@ -37,6 +35,7 @@ from containernet.model import Address, Lease, Prefix
 from ..leasing import check_claim, check_subnets, check_ttl, lost, taken
 from . import records, requests
 from .client import Client
+from .messages import KeyValue, TxnResponse
 from .moments import Moment
 from .opening import Listed, Opening
 from .records import BadRecord, Record
@@ -49,13 +48,13 @@ ROUNDS = 1000
 class Listing:
     """The records as etcd held them at `moment`, and what they mean."""
 
-    def __init__(self, listed: Listed, read: Callable[[Any], Lease | None]) -> None:
+    def __init__(self, listed: Listed, read: Callable[[KeyValue], Lease | None]) -> None:
         self.moment = listed.moment
         self._read = read
-        self._held: dict[bytes, tuple[Any, Lease]] = {}
+        self._held: dict[bytes, tuple[KeyValue, Lease]] = {}
         self.update(listed.kvs)
 
-    def update(self, told: Iterable[Any]) -> None:
+    def update(self, told: Iterable[KeyValue]) -> None:
         """Take note of records that were made or written since."""
         for kv in told:
             if (lease := self._read(kv)) is not None:
@@ -69,7 +68,7 @@ class Listing:
         """Return every lease and reservation."""
         return [lease for _, lease in self._held.values()]
 
-    def of(self, node: str) -> list[Any]:
+    def of(self, node: str) -> list[KeyValue]:
         """Return the records of a node."""
         return [kv for kv, lease in self._held.values() if node and lease.node == node]
 
@@ -97,7 +96,7 @@ class Ledger:
         self._put_again = put_again
         self._names: dict[str, str] = {}  # nodes by address, whose records may bear no name
         self._addresses: dict[str, tuple[Address, ...]] = {}  # the other way round, the first of each family
-        self._own: dict[str, Any] = {}  # by node, the record that it was last seen to hold
+        self._own: dict[str, KeyValue] = {}  # by node, the record that it was last seen to hold
         self._last_put: dict[bytes, float] = {}
         self._listing: Listing | None = None  # what `leases` showed, for the claim that follows
         self._lock = threading.Lock()
@@ -168,11 +167,11 @@ class Ledger:
         """Return every record that there is now."""
         return Listing(Listed.of(self._client.range(*self._keys.records)), self._lease)
 
-    def seen(self, node: str) -> Any:
+    def seen(self, node: str) -> KeyValue | None:
         """Return the record that `node` was last seen to hold, as etcd showed it then; None: none was seen."""
         return self._own.get(node)
 
-    def own(self, node: str) -> Any:
+    def own(self, node: str) -> KeyValue | None:
         """Return the record that `node` holds, as etcd shows it now; None: it holds none."""
         seen = self._own.get(node)
         if seen is not None:
@@ -181,26 +180,26 @@ class Ledger:
                 return kv
         found = next(iter(self.listed().of(node)), None)
         if found is not None:
-            self._own[node] = copy.deepcopy(found)  # alone, or it would keep everything that was listed with it
+            self._own[node] = found
         return found
 
-    def _saw(self, node: str, answer: Any) -> None:
+    def _saw(self, node: str, answer: TxnResponse) -> None:
         """Keep the record that the last operation of a transaction has read."""
         if node:
             (self._own[node],) = answer.responses[-1].response_range.kvs
 
-    def node(self, kv: Any) -> str:
+    def node(self, kv: KeyValue) -> str:
         """Return whose record that is: by name, by an address that we know, or by its address; or empty."""
         record = self.record(kv)
         return self._whose(record, kv) if record is not None else ""
 
-    def _whose(self, record: Record, kv: Any) -> str:
+    def _whose(self, record: Record, kv: KeyValue) -> str:
         if record.node:
             return record.node
         known = (self._names[str(hop)] for hop in record.next_hops if str(hop) in self._names)
         return next(known, record.owner if kv.lease else "")
 
-    def record(self, kv: Any) -> Record | None:
+    def record(self, kv: KeyValue) -> Record | None:
         """Return what a record says; None: it cannot be read."""
         try:
             return records.decode(text(kv.key, self._keys.subnets), kv.value)
@@ -241,7 +240,7 @@ class Ledger:
         with suppress(ContainernetError):  # then it ends with its time
             self._client.revoke(lease_id)
 
-    def _create(self, listing: Listing, own: Sequence[Any], record: Record, lease_id: int) -> Lease | None:
+    def _create(self, listing: Listing, own: Sequence[KeyValue], record: Record, lease_id: int) -> Lease | None:
         """Write the record in place of the node's `own`, if nothing was created since the list.
 
         Returns:
@@ -280,7 +279,7 @@ class Ledger:
             subnets=record.subnets, node=record.node, expires=None, revision=_revision(lease_id, revision)
         )
 
-    def _take_note(self, listing: Listing, own: Sequence[Any], answer: Any) -> None:
+    def _take_note(self, listing: Listing, own: Sequence[KeyValue], answer: TxnResponse) -> None:
         created, *standing = (response.response_range.kvs for response in answer.responses)
         for kv in own:
             listing.forget(kv.key)
@@ -288,7 +287,7 @@ class Ledger:
             listing.update(told)
         listing.moment = Moment.of(answer.header)
 
-    def _settle(self, own: Sequence[Any], key: bytes, lease_id: int) -> None:
+    def _settle(self, own: Sequence[KeyValue], key: bytes, lease_id: int) -> None:
         """End the etcd leases that the node's records hung on; routes of subnets that stay move over."""
         for kv in own:
             if kv.lease and kv.lease != lease_id:
@@ -311,7 +310,7 @@ class Ledger:
         self._client.revoke(old)
         return attrs.evolve(lease, revision=_revision(new, 0), expires=ttl)
 
-    def _lease(self, kv: Any) -> Lease | None:
+    def _lease(self, kv: KeyValue) -> Lease | None:
         """Return what a record means; None: its key names no subnets."""
         record = self.record(kv)
         try:
@@ -331,7 +330,7 @@ def _lease_id(lease: Lease) -> int:
     return 0 if lease.revision.startswith("r") else int(lease.revision, 16)
 
 
-def _stands(key: bytes, lease: Lease) -> Any:
+def _stands(key: bytes, lease: Lease) -> bytes:
     """The store holds exactly that revision."""
     lease_id = _lease_id(lease)
     if lease_id:

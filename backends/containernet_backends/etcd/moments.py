@@ -14,9 +14,11 @@ Pure.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import attrs
+
+from .messages import ResponseHeader
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +36,7 @@ class Moment:
     revision: int = 0
 
     @classmethod
-    def of(cls, header: Any) -> Self:
+    def of(cls, header: ResponseHeader) -> Self:
         """Return the moment of an answer."""
         return cls(cluster=header.cluster_id, term=header.raft_term, revision=header.revision)
 

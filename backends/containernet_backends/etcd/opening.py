@@ -29,12 +29,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import attrs
 
 from ..leasing import Clock, boot_clock
 from .client import Cancellation, Client
+from .messages import KeyValue, RangeResponse
 from .moments import Moment
 from .view import Keys, Part
 
@@ -45,11 +46,11 @@ AGE = 10.0  # seconds
 class Listed:
     """Keys of a range, all of them, as etcd held them at a moment."""
 
-    kvs: Sequence[Any]
+    kvs: Sequence[KeyValue]
     moment: Moment
 
     @classmethod
-    def of(cls, told: Any, part: Part | None = None) -> Self:
+    def of(cls, told: RangeResponse, part: Part | None = None) -> Self:
         """Return what an answer to a list shows, or a part of that."""
         kvs = told.kvs if part is None else [kv for kv in told.kvs if part[0] <= kv.key < part[1]]
         return cls(kvs=kvs, moment=Moment.of(told.header))

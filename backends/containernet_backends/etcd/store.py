@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Self
 
 from containernet.contracts import Options, Settings
 from containernet.model import Address, Lease, NetworkConfig, Prefix, Route
@@ -13,6 +13,7 @@ from . import network as networks, requests
 from .announcements import Announcements
 from .client import Client
 from .ledger import Ledger
+from .messages import KeyValue
 from .opening import Listed, Opening
 from .options import EtcdOptions
 from .subscription import EtcdSubscription
@@ -72,7 +73,7 @@ class EtcdStore:
             return settings
         return _read(next(iter(answer.responses[0].response_range.kvs), None)) or settings
 
-    def _config(self, listed: Listed | None) -> Any:
+    def _config(self, listed: Listed | None) -> KeyValue | None:
         if listed is None:
             return self._client.get(self._keys.config)
         return next(iter(listed.kvs), None)
@@ -135,5 +136,5 @@ class EtcdStore:
             self._left = self._left if view is None else view
 
 
-def _read(kv: Any) -> Settings | None:
+def _read(kv: KeyValue | None) -> Settings | None:
     return networks.decode(kv.value) if kv is not None else None

@@ -27,18 +27,17 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from containernet.events import Event
 
 from .client import Cancellation, Client
 from .failures import NotThere
+from .messages import DELETE, WatchResponse
 from .moments import Moment
 from .opening import Listed, Opening
 from .view import Keys, View
 
 Ended = Callable[["EtcdSubscription", View | None], None]
-DELETE = 1  # mvccpb.Event.EventType
 
 
 class EtcdSubscription:
@@ -131,7 +130,7 @@ class EtcdSubscription:
     def _listed(self, listed: Listed) -> None:
         self._due.append(self._view.load(listed.kvs, moment=listed.moment))
 
-    def _changed(self, response: Any) -> None:
+    def _changed(self, response: WatchResponse) -> None:
         for event in response.events:
             if event.type == DELETE:
                 self._due += self._view.delete(event.kv.key, revision=event.kv.mod_revision)

@@ -13,22 +13,13 @@ aside.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
 from containernet.model import Prefix, Route
 
 from . import records
+from .messages import KeyValue
 from .moments import Moment
-
-
-class KeyValue(Protocol):
-    """A key as etcd shows it."""
-
-    key: bytes
-    value: bytes
-    mod_revision: int
-
 
 Part = tuple[bytes, bytes]  # a range of keys: the first, and the first behind
 
