@@ -5,10 +5,12 @@
     daemons       the process and the questions that all have in common: `Daemon`
     bird frr gobgp exabgp calico   one class each
     raw           a peer that does what the test says and nothing else
+    agent         our whole daemon on one of the hosts
     cases         what ours has to be able to do with each of them
 
 `ours` is our own speaker, by the options that users write, in `ours_process`; `test_interop` plays every case
-with it and each of the others, `test_crowd` has fifty of it around a reflector.
+with it and each of the others, `test_crowd` has fifty of it around a reflector, `test_forwarding` and
+`test_calico_ipip` let packets flow.
 
 What the daemons are like, as Debian 12 has them; what they cannot do is missing in their `abilities`:
 
@@ -26,7 +28,8 @@ What the daemons are like, as Debian 12 has them; what they cannot do is missing
   attribute error it reads NLRI at the wrong place (treat-as-withdraw becomes NOTIFICATION 3/10). It sees a
   prefix limit passed at the UPDATE after. Where ADD-PATH is off it offers the families in capability 69 with
   the value 0. A command line ends at 4,096 octets. It reads the tunnel encapsulation attribute (RFC 9012), and
-  drops it when it reflects a unicast route. Without graceful restart it sends no End-of-RIB.
+  drops it when it reflects a unicast route. Without graceful restart it sends no End-of-RIB, and so answers
+  no refresh of a neighbour that knows RFC 7313. With `extended-optional-parameters` it reads no other OPENs.
 - GoBGP 3.10 dials again only after eight seconds and more, whatever `connect-retry` says, and shows 30 s of
   idle hold where 1 was configured: let the other be there first. Its client announces no extended community
   but rt, and `disable` takes a `--reason` but does not send it, as `shutdown` does. What it was told is in

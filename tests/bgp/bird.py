@@ -59,6 +59,8 @@ class Bird(Daemon):
             "refresh",
             "shutdown-message",
             "passive",
+            "same-identifier",
+            "two-octets",
         }
     )
 
@@ -168,6 +170,8 @@ class Bird(Daemon):
             words.append(f'password "{each.password}";')
         if each.ttl_security:
             words.append("ttl security on;")
+        if not each.as4:
+            words.append("enable as4 off;")
         if each.multihop:
             words.append(f"multihop {each.multihop};")
         elif each.ttl_security:
@@ -281,6 +285,7 @@ def _session(block: str) -> Session:
         hold_time=int(float(told["Hold timer"].partition("/")[2])) if "Hold timer" in told else None,
         capabilities=frozenset(capabilities),
         received=sum(int(each) for each in re.findall(r"Routes: +(\d+) imported", block)),
+        told=sum(int(each) for each in re.findall(r"Import updates: +(\d+)", block)),
         error=told.get("Last error", ""),
     )
 

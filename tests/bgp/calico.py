@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+from containernet.model import Address
+
 from .bird import Bird
 from .values import Neighbour
 
@@ -26,6 +28,17 @@ def towards(neighbour: Neighbour) -> Neighbour:
     )
 
 
+def beside(node: Address) -> str:
+    """Return [store.bgp] of a host of ours beside a node."""
+    return f"""
+asn = {AS}
+profile = "calico"
+[[store.bgp.peer]]
+address = "{node}"
+add_paths = true
+"""
+
+
 class CalicoNode(Bird):
     """A node without encapsulation. It tells only what is in a pool, and its kernel what it hears."""
 
@@ -34,7 +47,8 @@ class CalicoNode(Bird):
     def more(self) -> str:
         """Return the protocols that fill its kernel; its own blocks are blackholes there."""
         return "\n".join(
-            f"protocol kernel {{ ipv{version} {{ import none; export all; }}; }}" for version in (4, 6)
+            f"protocol kernel {{ persist; graceful restart; ipv{version} {{ import none; export all; }}; }}"
+            for version in (4, 6)
         )
 
     def policy(self, neighbour: Neighbour, version: int) -> str:

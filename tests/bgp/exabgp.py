@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from importlib.util import find_spec
 from ipaddress import IPv4Address, ip_address, ip_network
@@ -22,6 +23,7 @@ import pytest
 from containernet.model import Address, Prefix
 
 from .daemons import BGP_PORT, Daemon
+from .raw import UPDATE
 from .values import WELL_KNOWN, Neighbour, Path, Session
 
 _RELAY = """#!/bin/sh
@@ -58,7 +60,7 @@ class Exabgp(Daemon):
             "passive",
             "observer",
         }
-        | {"long-messages", "many-communities", "gtsm"}
+        | {"long-messages", "many-communities", "gtsm", "same-identifier", "two-octets"}
     )
 
     @classmethod
@@ -129,6 +131,7 @@ class Exabgp(Daemon):
             f"local-address {self._local(each)}; hold-time {each.hold_time};",
             f"family {{ {families}; }}",
             f"capability {{ graceful-restart {each.graceful_restart or 'disable'};",
+            f"asn4 {'enable' if each.as4 else 'disable'};",
             f"add-path {ways[each.add_paths]}; extended-message enable;",
             f"nexthop {'enable' if each.extended_next_hop else 'disable'};",
             "  route-refresh enable; }",
@@ -225,7 +228,11 @@ class Exabgp(Daemon):
             neighbour = each.get("neighbor", {})
             address = ip_address(neighbour["address"]["peer"])
             found[address] = _told(found[address], each["type"], neighbour)
-        return [attrs.evolve(each, received=len(held[each.address])) for each in found.values()]
+        updates = Counter(each.source for each in self.packets() if each.type == UPDATE)
+        return [
+            attrs.evolve(each, received=len(held[each.address]), told=updates[each.address])
+            for each in found.values()
+        ]
 
     def _paths(self) -> list[Path]:
         held: dict[tuple[Address, Prefix, int | None], Path] = {}

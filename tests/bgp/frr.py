@@ -55,6 +55,7 @@ class Frr(Daemon):
             "refresh",
             "shutdown-message",
             "passive",
+            "same-identifier",
         }
     )
 
@@ -276,6 +277,7 @@ def _session(name: str, told: dict[str, Any]) -> Session:
         hold_time=told["bgpTimerHoldTimeMsecs"] // 1000 if told["bgpState"] == "Established" else None,
         capabilities=frozenset(capabilities),
         received=sum(each.get("acceptedPrefixCounter", 0) for each in families),
+        told=told["messageStats"]["updatesRecv"],
         error="; ".join(each for each in reasons if each),
     )
 

@@ -38,7 +38,7 @@ class Gobgp(Daemon):
     abilities = frozenset(
         {"decides", "password", "gtsm", "reflector", "multihop", "range", "add-path-send", "add-path-receive"}
         | {"restart", "extended-next-hop", "max-prefix", "shutdown-message", "passive"}
-        | {"notification-restart"}
+        | {"notification-restart", "same-identifier"}
     )
 
     def _words(self, *, restarting: bool) -> list[str]:
@@ -205,6 +205,7 @@ def _session(told: dict[str, Any]) -> Session:
         hold_time=timers.get("negotiated_hold_time"),
         capabilities=frozenset(capabilities),
         received=sum(each.get("state", {}).get("received", 0) for each in told.get("afi_safis", ())),
+        told=int(state.get("messages", {}).get("received", {}).get("update", 0)),
         error=state.get("disconnect_message", ""),
     )
 

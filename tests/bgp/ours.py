@@ -215,6 +215,7 @@ def _session(told: dict[str, Any]) -> Session:
             ]
         ),
         received=sum(told["received"].values()),
+        told=told["updates"],
         error=told["reason"],
     )
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from containernet.lab.ping import Probe, Reply, ping
-from containernet.model import Address
 from tests.kernel.conftest import Netns
 from tests.waiting import wait_until
 
 from . import calico
+from .agent import PATIENCE, Agent
 from .calico import CalicoIpipNode
 from .conftest import Run
 from .topology import Host, Segment
@@ -27,64 +23,6 @@ pytestmark = [pytest.mark.bgp, pytest.mark.uml]
 
 OURS, THEIRS = "10.1.0.64/26", "10.2.0.64/26"
 TUNNEL_ADDRESS, WORKLOAD = ip_address("10.2.0.65"), ip_address("10.2.0.66")
-CONFIG = """
-[node]
-name = "ours"
-interface = "eth0"
-[network]
-pool = "10.0.0.0/8"
-subnet_length = 26
-[store]
-leases = "static"
-routes = "bgp"
-[store.static]
-subnets = ["{subnet}"]
-[store.bgp]
-asn = {asn}
-profile = "calico"
-[[store.bgp.peer]]
-address = "{peer}"
-add_paths = true
-[dataplane]
-local = "bridge"
-remote = "ipip"
-[daemon]
-state_dir = "{home}"
-run_dir = "{home}"
-"""
-
-
-@contextmanager
-def containernetd(
-    host: Host, home: Path, peer: Address
-) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Run our daemon on a host; yields its command line."""
-    config, log = home / "config", home / "log"
-    config.write_text(CONFIG.format(subnet=OURS, asn=calico.AS, peer=peer, home=home))
-
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        asked = [sys.executable, "-m", "containernet.cli.main", "--config", str(config), *words]
-        return subprocess.run(asked, capture_output=True, text=True, check=False)
-
-    daemon = [sys.executable, "-m", "containernet.daemon", "--config", str(config)]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={host.path}", *daemon],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-        )
-
-    def listens() -> bool:
-        assert process.poll() is None, log.read_text()
-        return (home / "containernet.sock").exists()
-
-    try:
-        wait_until(listens, what="the daemon listens", patience=60)
-        yield command
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def way(host: Host, prefix: str) -> str:
@@ -103,14 +41,15 @@ def test_packets_cross_between_calico_and_ours(segment: Segment, make: Run, tmp_
     speaker = Speaker(asn=calico.AS, router_id=IPv4Address("192.0.2.2"), neighbours=(us,))
     node = make(CalicoIpipNode, there, speaker).start()
     node.announce(Route(prefix=ip_network(THEIRS)))
-    with containernetd(here, tmp_path, there.address()) as command, closing(Netns()) as container:
-        wait_until(lambda: command("status").returncode == 0, what="ready", patience=60)
-        attached = json.loads(command("attach", "c1", "--netns", container.path, "--json").stdout)
-        own = ip_address(attached["addresses"][0].partition("/")[0])
+    bgp = calico.beside(there.address())
+    with Agent(here, tmp_path, subnet=OURS, bgp=bgp, dataplane="ipip") as agent, closing(Netns()) as container:
+        own = agent.start().attach(container)
         node.wait_path(OURS)
         ways = [Probe(netns=Path(container.path), target=WORKLOAD), Probe(netns=there.path, target=own)]
         wait_until(
-            lambda: all(isinstance(each, Reply) for each in ping(ways)), what="both sides answer", patience=60
+            lambda: all(isinstance(each, Reply) for each in ping(ways)),
+            what="both sides answer",
+            patience=PATIENCE,
         )
         assert way(there, OURS) == f"via 192.0.2.1 dev {calico.TUNNEL} proto bird"
         assert way(here, THEIRS) == "via 192.0.2.2 dev ipip.4 proto 77"

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.bgp
 
 HOSTS = 50
 AS = 64512
+HOLD = 60  # seconds: fifty speakers are one process here, and that may have to wait for its turn
 REFLECTOR = IPv4Address("192.0.2.254")
 # Seconds in which a reflector waits for its clients before it says that this was all. BIRD waits no longer than
 # it has to; ours has no route of its own here, which it would wait for.
@@ -32,7 +33,7 @@ def fifty_hosts(bed: Bed) -> None:
     """All hold the routes of the others, before, while and after the reflector is killed and comes back."""
     middle = bed.segment.host("middle", f"{REFLECTOR}/24")
     edge = bed.segment.host("edge", *(f"192.0.2.{number}/24" for number in range(1, HOSTS + 1)))
-    neighbour = Neighbour(address=REFLECTOR, asn=AS, graceful_restart=60)
+    neighbour = Neighbour(address=REFLECTOR, asn=AS, graceful_restart=60, hold_time=HOLD)
     crowd = bed.daemon(bed.ours, edge, AS, neighbour)
     assert isinstance(crowd, Crowd)
     reflector = reflecting(bed, middle, crowd).start(wait=False)
@@ -57,13 +58,16 @@ def fifty_hosts(bed: Bed) -> None:
     wait_until(lambda: stale() == HOSTS, what="all keep what they had heard")
     reflector.start(restarting=True)
     wait_until(lambda: stale() == 0, what="all have heard everything again")
-    assert all_hear_all()
     assert [crowd.heard(at)["lost"] for at in range(HOSTS)] == [[]] * HOSTS
+    assert all_hear_all()
 
 
 def reflecting(bed: Bed, host: Host, crowd: Crowd) -> Daemon:
     """Return a reflector. BIRD has to know its clients, or it does not wait for them after a restart."""
-    like = Neighbour(address=REFLECTOR, asn=AS, client=True, passive=True, graceful_restart=RESTART[bed.theirs])
+    restart = RESTART[bed.theirs]
+    like = Neighbour(
+        address=REFLECTOR, asn=AS, client=True, passive=True, graceful_restart=restart, hold_time=HOLD
+    )
     if bed.theirs is Ours:
         everybody = Range(prefix=ip_network("192.0.2.0/24"), like=like)
         return bed.daemon(bed.theirs, host, AS, ranges=(everybody,), router_id=REFLECTOR)

@@ -8,6 +8,7 @@ Duplicate address detection is off, or every IPv6 address would be of no use for
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from ipaddress import ip_interface
 from pathlib import Path
@@ -40,6 +41,11 @@ class Host:
     def address(self, version: int = 4) -> Address:
         """Return the first address of a family."""
         return next(each.ip for each in self.addresses if each.version == version)
+
+    @property
+    def mac(self) -> str:
+        """The link-layer address of eth0."""
+        return str(json.loads(self.netns.ip(f"-json link show {NIC}"))[0]["address"])
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

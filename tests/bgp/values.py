@@ -49,6 +49,7 @@ class Neighbour:
         graceful_restart: seconds that we ask to be waited for; 0: we do not offer it (RFC 4724).
         extended_next_hop: IPv4 routes may have IPv6 next hops (RFC 8950).
         max_prefixes: end the session above so many; 0: no limit.
+        as4: False: AS numbers of four octets are not spoken (RFC 6793).
         policy: False: no policy is configured, which RFC 8212 takes for "nothing" on eBGP; True: accept all.
     """
 
@@ -68,6 +69,7 @@ class Neighbour:
     graceful_restart: int = 0
     extended_next_hop: bool = False
     max_prefixes: int = 0
+    as4: bool = True
     policy: bool = True
 
 
@@ -122,6 +124,7 @@ class Session:
         hold_time: as negotiated, seconds; None: not yet.
         capabilities: which the other side offered, of `CAPABILITIES`.
         received: prefixes that are held from it.
+        told: how often it has told anything so far, in UPDATEs or in routes; to be compared with later.
         error: the last one, in the daemon's own words; empty: none, or it does not tell.
     """
 
@@ -132,6 +135,7 @@ class Session:
     hold_time: int | None = None
     capabilities: frozenset[str] = frozenset()
     received: int = 0
+    told: int = 0
     error: str = ""
 
 

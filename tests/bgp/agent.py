@@ -1,0 +1,111 @@
+"""Our whole daemon on a host of the wire, as a user runs it: a static subnet, routes by BGP, a kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Self
+
+from containernet.model import Address
+from tests.kernel.conftest import Netns
+from tests.waiting import wait_until
+
+from .topology import Host
+
+PATIENCE = 60.0  # seconds; user-mode-linux is ten times slower
+
+_CONFIG = """
+[node]
+name = "ours"
+interface = "eth0"
+[network]
+pool = "10.0.0.0/8"
+subnet_length = 26
+[store]
+leases = "static"
+routes = "bgp"
+[store.static]
+subnets = ["{subnet}"]
+[store.bgp]
+{bgp}
+[dataplane]
+local = "bridge"
+remote = "{dataplane}"
+[daemon]
+state_dir = "{home}"
+run_dir = "{home}"
+"""
+
+
+class Agent:
+    """containernetd on a host; the caller closes it.
+
+    Args:
+        host: where it runs. home: where its files are, empty.
+        subnet: its own. bgp: the lines of [store.bgp]. dataplane: the remote one.
+    """
+
+    def __init__(self, host: Host, home: Path, *, subnet: str, bgp: str, dataplane: str) -> None:
+        self._host, self._home = host, home
+        self._config, self._log = home / "config", home / "log"
+        self._config.write_text(_CONFIG.format(subnet=subnet, bgp=bgp, dataplane=dataplane, home=home))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it, and wait until it is ready."""
+        daemon = [sys.executable, "-m", "containernet.daemon", "--config", str(self._config)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={self._host.path}", *daemon],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_ready, what="our daemon is ready", patience=PATIENCE)
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, self._log.read_text()
+        return self._command("status").returncode == 0
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it in order; may be called twice."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, number)  # our own child, whose number is ours until we wait for it
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """Run the command line; return what it prints as JSON."""
+        done = self._command(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def attach(self, container: Netns) -> Address:
+        """Give a namespace an interface; return its address."""
+        attached = self.ask("attach", "c1", "--netns", container.path)
+        return ip_address(attached["addresses"][0].partition("/")[0])
+
+    def _command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        asked = [sys.executable, "-m", "containernet.cli.main", "--config", str(self._config), *words]
+        return subprocess.run(asked, capture_output=True, text=True, check=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
