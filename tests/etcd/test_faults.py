@@ -141,10 +141,28 @@ def compacted(site: Site) -> Iterator[Sequence[Member]]:
     yield ()
 
 
+JUNK = {
+    b"": b"0",
+    b"x": b"\xff",
+    b"\xff\x00\x1b[2J\n": b"{}",
+    b"1" * 200_000 + b"-24": b"{}",
+    b"10.90.1.0-24": b"{",
+    b"10.90.2.0-24": b"[" * 60_000,
+    b"10.90.3.0-24": b'{"BackendType":"vxlan"}' + b" " * 1_000_000,
+    b"10.90.4.0-24": b'{"PublicIP":"192.0.2.9","BackendType":' + b"9" * 60_000 + b"}",
+    b"10.90.5.0-24&fd00::-64": b'{"PublicIP":{"PublicIP":["\xc3\x28"]}}',
+    b"10.90.6.0-33": b"{}",
+}
+
+
 def junk(site: Site) -> Iterator[Sequence[Member]]:
-    """Keys and values that nobody can read, under the very prefix."""
-    for key, value in {"x": b"\xff", "10.90.1.0-24": b"{", "10.90.2.0-24": b"[]", "": b"0"}.items():
-        site.raw.put(f"{site.prefix}/subnets/{key}", value)
+    """Keys and values that nobody can read, under the very prefix; each costs a line, and a short one."""
+    for key, value in JUNK.items():
+        site.raw.call("KV/Put", key=f"{site.prefix}/subnets/".encode() + key, value=value)
+    for each in site.hosts:
+        wait_until(lambda each=each: len(each.agent.status().warnings) == len(JUNK), what="all is named")  # type: ignore[misc]
+        for warning in each.agent.status().warnings:
+            assert len(warning) < 1000, warning[:1000]
     yield ()
 
 

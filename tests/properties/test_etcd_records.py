@@ -282,6 +282,7 @@ def reads(key: str, value: bytes) -> None:
 def test_junk_is_refused(key: str, value: bytes) -> None:
     """Nothing but the error that the readers name comes out, and it is one line."""
     reads(key, value)
+    reads("1" * 5000 + key, value)
     reads("10.4.1.0-24", value)
 
 

@@ -45,6 +45,8 @@ from .gojson import short
 
 Data = tuple[tuple[str, Scalar], ...]
 
+SHOWN = 200  # characters of somebody else's reason
+
 # Octets of a value. flannel's are near 150, etcd refuses 1.5 MiB.
 LIMIT = 1 << 16
 
@@ -179,7 +181,7 @@ def subnets_of(key_text: str) -> tuple[Prefix, ...]:
         subnets: tuple[Prefix, ...] = (*([four] if four != _NO_IPV4 else []), *six)
         expected = key_of(subnets)
     except (ValueError, ConfigError) as error:
-        raise BadRecord(f"key {short(key_text)}: {error}") from None
+        raise BadRecord(f"key {short(key_text)}: {str(error)[:SHOWN]}") from None
     if key_text != expected:
         raise BadRecord(f"key {short(key_text)}: expected it to be written {expected}")
     return subnets

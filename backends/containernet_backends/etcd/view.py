@@ -7,7 +7,7 @@ their keys.
 
 A record that does not parse is set aside and removes nothing: what its key said before goes on to be true.
 When it is mended or gone a Snapshot follows, because only that takes something off the list of what is set
-aside.
+aside. What changed is told before: a route that is merely missing in a Snapshot could be one that etcd forgot.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from containernet.model import Prefix, Route
 from . import records
 from .messages import KeyValue
 from .moments import Moment
+
+SHOWN = 200  # characters of a key's name
 
 Part = tuple[bytes, bytes]  # a range of keys: the first, and the first behind
 
@@ -54,6 +56,11 @@ def after(prefix: bytes) -> bytes:
 def text(key: bytes, under: bytes = b"") -> str:
     """Return a key, or what of it follows `under`, as text; whatever it is, it can be printed."""
     return key[len(under) :].decode(errors="backslashreplace")
+
+
+def _short(name: str) -> str:
+    """Return the name of a key for people; etcd takes keys of a megabyte."""
+    return name if len(name) <= SHOWN else f"{name[:SHOWN]}... ({len(name)} characters)"
 
 
 class View:
@@ -95,7 +102,7 @@ class View:
         if routes is None:
             return [self._set_aside[changed.key]]
         events = self._change(changed.key, routes)
-        return [self.snapshot()] if mended else events
+        return [*events, self.snapshot()] if mended else events
 
     def delete(self, key: bytes, *, revision: int) -> list[Event]:
         """Fold a deleted key in."""
@@ -103,7 +110,7 @@ class View:
         self._there.pop(key, None)
         mended = self._set_aside.pop(key, None)
         events = self._change(key, ())
-        return [self.snapshot()] if mended else events
+        return [*events, self.snapshot()] if mended else events
 
     def snapshot(self) -> Snapshot:
         """Return everything that is told."""
@@ -125,7 +132,7 @@ class View:
             if each.key.startswith(self._keys.subnets):
                 return records.routes(records.decode(text(each.key, self._keys.subnets), each.value))
         except records.BadRecord as error:
-            name = text(each.key)
+            name = _short(text(each.key))
             self._set_aside[each.key] = Quarantined(key=name, reason=str(error))
             return None
         return ()
