@@ -39,7 +39,7 @@ from .errors import (
     StoreError,
     StoreUnavailable,
 )
-from .events import Announced, Event, Snapshot, Withdrawn
+from .events import Announced, Event, Quarantined, Snapshot, Withdrawn
 from .inbox import Inbox
 from .items import Item
 from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told, confine
@@ -347,9 +347,10 @@ class Agent:
                 missing = route.prefix in self._node.subnets and route.node != self._node.name
                 if self._announced and route.prefix in self._node.subnets and not missing:
                     self._meet(route)
-            case _:
+            case Quarantined(key=key, reason=reason):
                 missing = False
-                log.warning("record of the route store set aside: %s: %s", event.key, event.reason)
+                if reason:
+                    log.warning("record of the route store set aside: %s: %s", key, reason)
         if missing:
             log.error("our own announcement is gone from the route store; announcing again")
             self._announced = False

@@ -13,11 +13,11 @@ from .model import Prefix, Route
 
 @attrs.frozen(kw_only=True)
 class Quarantined:
-    """A record of the store that is not a route.
+    """A record of the store that is not a route, or is one at last.
 
     Args:
         key: where the store holds it, in the store's own words.
-        reason: one line: what is wrong with it.
+        reason: one line: what is wrong with it; empty (not in a Snapshot): nothing any more, or it is gone.
     """
 
     key: str

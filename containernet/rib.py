@@ -105,8 +105,11 @@ class Rib:
                 return self._set(route.prefix, route, now)
             case Withdrawn(prefix=prefix):
                 return self._set(prefix, None, now)
-            case Quarantined(key=key):
-                self.quarantined[key] = event
+            case Quarantined(key=key, reason=reason):
+                if reason:
+                    self.quarantined[key] = event
+                else:
+                    self.quarantined.pop(key, None)
                 return []
             case Snapshot(routes=routes, quarantined=quarantined):
                 self.quarantined = {record.key: record for record in quarantined}

@@ -116,8 +116,8 @@ class Reader:
                     self.routes[event.route.prefix] = event.route
                 case Withdrawn():
                     del self.routes[event.prefix]
-                case Quarantined():
-                    self.junk.add(event.key)
+                case Quarantined(key=key, reason=reason):
+                    self.junk.add(key) if reason else self.junk.remove(key)
 
 
 def fold(view: View, kv: Written) -> list[Event]:
@@ -151,7 +151,7 @@ def test_events_are_the_difference_of_what_is_told(history: Sequence[Written], l
         told = {event.route.prefix for event in events if isinstance(event, Announced)}
         told |= {event.prefix for event in events if isinstance(event, Withdrawn)}
         assert told == {prefix for prefix, _ in before.items() ^ model.routes().items()}
-        assert len(events) == len(told) + sum(isinstance(event, Quarantined | Snapshot) for event in events)
+        assert len(events) == len(told) + sum(isinstance(event, Quarantined) for event in events)
 
 
 @given(histories, st.sets(st.integers(0, 12)))

@@ -64,10 +64,12 @@ routes = st.sampled_from(PREFIXES).flatmap(
     lambda prefix: paths(prefix) | st.lists(paths(prefix), min_size=1, max_size=3).map(multipath)
 )
 records = st.builds(Quarantined, key=st.sampled_from("xyz"), reason=st.sampled_from(("junk", "rot")))
+mended = st.builds(Quarantined, key=st.sampled_from("xyz"), reason=st.just(""))
 events = st.one_of(
     st.builds(Announced, route=routes),
     st.builds(Withdrawn, prefix=st.sampled_from(PREFIXES)),
     records,
+    mended,
     st.builds(
         Snapshot, routes=st.lists(routes, unique_by=lambda route: route.prefix), quarantined=st.lists(records)
     ),
@@ -90,6 +92,8 @@ class Model:
                 self.heard[route.prefix] = route
             case Withdrawn(prefix=prefix):
                 self.heard.pop(prefix, None)
+            case Quarantined(key=key, reason=""):
+                self.records.pop(key, None)
             case Quarantined(key=key):
                 self.records[key] = event
             case Snapshot():

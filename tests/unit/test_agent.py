@@ -758,6 +758,9 @@ def test_a_route_that_cannot_be_believed_is_shown_and_not_programmed(world: Worl
         assert "203.0.113.0/24 lies outside the pool 10.4.0.0/16" in status.warnings
         status = agent.until(lambda status: status.quarantined)
         assert "record /subnets/x set aside: not JSON" in status.warnings
+        host.store.set_aside(Quarantined(key="/subnets/x", reason=""))
+        world.store.announce(peer(*free_numbers(agent, 1)))
+        agent.until(lambda status: not status.quarantined)
 
 
 # Containers.

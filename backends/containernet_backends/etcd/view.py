@@ -5,14 +5,15 @@ key under `routes` is ours, for what no record can say; where both tell of one p
 record, on every host alike. Two records of one prefix, which only somebody's hand can make, are told apart by
 their keys.
 
-A record that does not parse is set aside and removes nothing: what its key said before goes on to be true.
-When it is mended or gone a Snapshot follows, because only that takes something off the list of what is set
-aside. What changed is told before: a route that is merely missing in a Snapshot could be one that etcd forgot.
+A record that does not parse is set aside and removes nothing: what its key said before goes on to be true,
+until it is mended or gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+import attrs
 
 from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
 from containernet.model import Prefix, Route
@@ -102,7 +103,7 @@ class View:
         if routes is None:
             return [self._set_aside[changed.key]]
         events = self._change(changed.key, routes)
-        return [*events, self.snapshot()] if mended else events
+        return [*events, attrs.evolve(mended, reason="")] if mended else events
 
     def delete(self, key: bytes, *, revision: int) -> list[Event]:
         """Fold a deleted key in."""
@@ -110,7 +111,7 @@ class View:
         self._there.pop(key, None)
         mended = self._set_aside.pop(key, None)
         events = self._change(key, ())
-        return [*events, self.snapshot()] if mended else events
+        return [*events, attrs.evolve(mended, reason="")] if mended else events
 
     def snapshot(self) -> Snapshot:
         """Return everything that is told."""
