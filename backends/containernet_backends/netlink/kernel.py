@@ -33,6 +33,7 @@ from .monitor import Listener
 from .namespaces import Namespace
 from .ownership import keeps_address_protocol
 from .reading import read_items
+from .recall import Recall
 from .refusals import FORBIDDEN, GONE, Refused, explain
 from .rivals import find_rivals
 from .socket import NetlinkSocket
@@ -63,6 +64,7 @@ class NetlinkKernel:
         self._waiting = 0
         self._closed = False
         self._encoder = Encoder()
+        self._recall = Recall()
         self._sysctls: dict[str, Sysctl] = {}
         self._beside: set[str] = set()  # the links of what was in the way
         self._view = View(address_protocol=keeps_address_protocol(platform.release()))
@@ -83,8 +85,14 @@ class NetlinkKernel:
         with self._lock:
             socket = self._open()
             links = read_links(socket)
-            items = read_items(socket, links, address_protocol=self._view.address_protocol)
-            self._view.reset(links, items)
+            items, stood_on = read_items(
+                socket,
+                links,
+                address_protocol=self._view.address_protocol,
+                recall=self._recall,
+                same=self._view.same,
+            )
+            self._view.reset(links, items, stood_on)
             settings = self.sysctls(self._sysctls.values()) if self._sysctls else []
             return {**items, **{setting.key: setting for setting in settings}}
 

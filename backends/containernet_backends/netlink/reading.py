@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from socket import AF_INET, AF_INET6
 
-from containernet.items import Item, Key
+from containernet.items import Item, Key, by_key
 
 from . import constants as c
 from .ownership import PROTOCOL
+from .recall import Recall
 from .socket import NetlinkSocket
 from .wire import (
     LinkRecord,
@@ -24,28 +25,37 @@ from .wire import (
 )
 
 FAMILIES = (AF_INET, AF_INET6)
+Same = Callable[[Item], Item]
 
 
 def read_items(
-    socket: NetlinkSocket, links: Mapping[int, LinkRecord], *, address_protocol: bool
-) -> dict[Key, Item]:
-    """Return all items of ours but the sysctls.
+    socket: NetlinkSocket,
+    links: Mapping[int, LinkRecord],
+    *,
+    address_protocol: bool,
+    recall: Recall,
+    same: Same,
+) -> tuple[dict[Key, Item], set[str]]:
+    """Return all items of ours but the sysctls, and the links that they are on.
 
     Args:
         links: every link of the namespace.
         address_protocol: whether this kernel keeps IFA_PROTO.
+        recall: what was read before.
+        same: returns an item or, of two equal ones, the one that is there already.
     """
     names = {index: record.name for index, record in links.items()}
-    items: dict[Key, Item] = {}
+    items = by_key(_links(links, names))
+    items.update(by_key(_addresses(socket, links, names, address_protocol=address_protocol)))
+    stood_on = {item.link for item in items.values()}
+    asked = recall.begin(names)
     for part in (
-        _links(links, names),
-        _addresses(socket, links, names, address_protocol=address_protocol),
-        _fdb(socket, links, names),
-        _neighbours(socket, names),
-        _routes(socket, names),
+        *_fdb(socket, links, asked, recall, same),
+        *_neighbours(socket, asked, recall, same),
+        *_routes(socket, asked, recall, same),
     ):
-        items.update((item.key, item) for item in part)
-    return items
+        items.update(part)
+    return items, stood_on | recall.links
 
 
 def _links(links: Mapping[int, LinkRecord], names: Names) -> Iterator[Item]:
@@ -69,28 +79,38 @@ def _addresses(
                 yield found.item
 
 
-def _fdb(socket: NetlinkSocket, links: Mapping[int, LinkRecord], names: Names) -> Iterator[Item]:
+def _fdb(
+    socket: NetlinkSocket, links: Mapping[int, LinkRecord], names: Names, recall: Recall, same: Same
+) -> Iterator[Mapping[Key, Item]]:
     for record in links.values():
-        if record.ours and record.kind == "vxlan":
-            for body in socket.dump(c.RTM_GETNEIGH, neighbour_filter(c.AF_BRIDGE, record.index)):
-                found = decode_neighbour(body, names)
-                if found and neighbour_state(body) & c.NUD_PERMANENT and found.item.link == record.name:
-                    yield found.item
+        if not (record.ours and record.kind == "vxlan"):
+            continue
+
+        def ours(body: bytes, name: str = record.name) -> Item | None:
+            found = decode_neighbour(body, names) if neighbour_state(body) & c.NUD_PERMANENT else None
+            return same(found.item) if found and found.item.link == name else None
+
+        bodies = socket.dump(c.RTM_GETNEIGH, neighbour_filter(c.AF_BRIDGE, record.index))
+        yield recall.decode((c.RTM_GETNEIGH, c.AF_BRIDGE, record.index), bodies, ours)
 
 
-def _neighbours(socket: NetlinkSocket, names: Names) -> Iterator[Item]:
+def _neighbours(
+    socket: NetlinkSocket, names: Names, recall: Recall, same: Same
+) -> Iterator[Mapping[Key, Item]]:
+    def ours(body: bytes) -> Item | None:
+        found = decode_neighbour(body, names) if neighbour_state(body) & c.NUD_PERMANENT else None
+        return same(found.item) if found and found.protocol == PROTOCOL else None
+
     for family in FAMILIES:
-        for body in socket.dump(c.RTM_GETNEIGH, neighbour_filter(family)):
-            if neighbour_state(body) & c.NUD_PERMANENT:
-                found = decode_neighbour(body, names)
-                if found and found.protocol == PROTOCOL:
-                    yield found.item
+        bodies = socket.dump(c.RTM_GETNEIGH, neighbour_filter(family))
+        yield recall.decode((c.RTM_GETNEIGH, family), bodies, ours)
 
 
-def _routes(socket: NetlinkSocket, names: Names) -> Iterator[Item]:
+def _routes(socket: NetlinkSocket, names: Names, recall: Recall, same: Same) -> Iterator[Mapping[Key, Item]]:
+    def ours(body: bytes) -> Item | None:
+        found = decode_route(body, names) if route_protocol(body) == PROTOCOL else None
+        return same(found.item) if found else None
+
     for family in FAMILIES:
-        for body in socket.dump(c.RTM_GETROUTE, route_filter(family, protocol=PROTOCOL)):
-            if route_protocol(body) == PROTOCOL:
-                found = decode_route(body, names)
-                if found:
-                    yield found.item
+        bodies = socket.dump(c.RTM_GETROUTE, route_filter(family, protocol=PROTOCOL))
+        yield recall.decode((c.RTM_GETROUTE, family), bodies, ours)

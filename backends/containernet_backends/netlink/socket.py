@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from containernet.errors import KernelError, PermissionRefused
 
 from . import constants as c
-from .frames import HEADER, Message, Refusal, Run, message, messages, refusal
+from .frames import HEADER, Message, Refusal, Run, equal_messages, message, messages, refusal
 
 _BUFFER = 4 << 20  # octets, each way; the kernel doubles it for its own bookkeeping
 _REPLY = 2048  # octets of receive buffer that one refusal takes at most, with text and bookkeeping
@@ -29,6 +29,7 @@ _LARGEST_BATCH = 2048  # messages; more brings no speed, and a batch is memory t
 _RECEIVE = 1 << 16  # octets; the kernel's dumps fill at most 32 KiB at a time
 _PATIENCE = 30  # seconds; a kernel that does not answer for so long will not
 _ATTEMPTS = 16
+_LAST = frozenset({c.NLMSG_DONE, c.NLMSG_ERROR})  # what ends an answer
 
 
 class NetlinkSocket:
@@ -116,18 +117,13 @@ class NetlinkSocket:
             KernelError: the kernel refuses, or its tables change faster than they can be read.
         """
         for _ in range(_ATTEMPTS):
-            bodies: list[bytes] = []
-            torn = False
+            sequence = self.sequence()
+            self._write(message(type, c.NLM_F_REQUEST | c.NLM_F_DUMP, sequence, body))
             try:
-                for reply in self._ask(message(type, c.NLM_F_REQUEST | c.NLM_F_DUMP, self.sequence(), body)):
-                    torn = torn or bool(reply.flags & c.NLM_F_DUMP_INTR)
-                    if reply.type in (c.NLMSG_DONE, c.NLMSG_ERROR):
-                        _check(refusal(reply))
-                    else:
-                        bodies.append(reply.body)
+                bodies = self._objects(sequence)
             except _RepliesLost:
                 continue
-            if not torn:
+            if bodies is not None:
                 return bodies
         raise KernelError(f"netlink dump {type}: torn {_ATTEMPTS} times by other writers: try again")
 
@@ -182,8 +178,28 @@ class NetlinkSocket:
         for reply in self._replies():
             if reply.sequence == sequence:
                 yield reply
-                if reply.type in (c.NLMSG_DONE, c.NLMSG_ERROR):
+                if reply.type in _LAST:
                     return
+
+    def _objects(self, sequence: int) -> list[bytes] | None:
+        """Return the bodies of a dump's answers; None: somebody changed the table meanwhile."""
+        bodies: list[bytes] = []
+        torn = 0
+        for data in self._received():
+            alike = equal_messages(data)
+            if alike and alike[0].sequence == sequence and alike[0].type not in _LAST:
+                torn |= alike[0].flags & c.NLM_F_DUMP_INTR
+                bodies += alike[1]
+                continue
+            for reply in messages(data):
+                if reply.sequence != sequence:
+                    continue
+                torn |= reply.flags & c.NLM_F_DUMP_INTR
+                if reply.type in _LAST:
+                    _check(refusal(reply))
+                    return None if torn else bodies
+                bodies.append(reply.body)
+        raise AssertionError("unreachable: what is received ends by its last message or by an exception")
 
     def _write(self, data: bytes) -> None:
         try:
@@ -192,10 +208,19 @@ class NetlinkSocket:
             raise KernelError(f"netlink socket: {error.strerror}, sending {len(data)} octets") from error
 
     def _replies(self) -> Iterator[Message]:
-        """Yield what arrives, for ever. Raises _RepliesLost after having thrown away what else is there."""
+        """Yield what arrives, for ever; see _received."""
+        for data in self._received():
+            yield from messages(data)
+
+    def _received(self) -> Iterator[bytes]:
+        """Yield messages as they arrive together, for ever.
+
+        Raises:
+            _RepliesLost: some were lost; what else was there has been thrown away.
+        """
         while True:
             try:
-                data = self._raw.recv(_RECEIVE)
+                yield self._raw.recv(_RECEIVE)
             except BlockingIOError as error:
                 raise KernelError(f"the kernel did not answer on netlink within {_PATIENCE} s") from error
             except OSError as error:
@@ -203,7 +228,6 @@ class NetlinkSocket:
                     raise KernelError(f"netlink socket: {error.strerror}") from error
                 self._discard()
                 raise _RepliesLost("netlink replies were lost: the receive buffer is too small") from error
-            yield from messages(data)
 
     def _discard(self) -> None:
         while True:

@@ -61,17 +61,33 @@ class View:
         self._watched: set[str] = set()
         self._refused: dict[Key, Failure] = {}
 
-    def reset(self, links: Mapping[int, LinkRecord], items: Mapping[Key, Item]) -> None:
-        """Believe what has just been read, and nothing else."""
+    def reset(
+        self, links: Mapping[int, LinkRecord], items: dict[Key, Item], stood_on: Iterable[str] = ()
+    ) -> None:
+        """Believe what has just been read, and nothing else.
+
+        Args:
+            links: every link.
+            items: what is ours; the mapping is the view's from now on.
+            stood_on: the links that the items are on.
+        """
         self.links = dict(links)
         self._names = {index: record.name for index, record in links.items()}
-        self._items = dict(items)
+        self._items = items
         self._expected.clear()
         self._doubtful = False
         self._refused.clear()
-        self._stands_on = set(self._watched)
-        for item in items.values():
-            self._lean(item)
+        self._stands_on = self._watched.union(stood_on)
+        for record in links.values():
+            if (link := items.get(("link", record.name))) is not None:
+                self._lean(link)
+
+    def same(self, item: Item) -> Item:
+        """Return the believed item where it is equal: it is what others hold too, and quick to compare with."""
+        if self._expected:
+            self._catch_up()
+        there = self._items.get(item.key)
+        return there if there is not None and there == item else item
 
     def expect(self, operations: Iterable[Operation]) -> None:
         """Believe that the operations will have been carried out."""

@@ -1,0 +1,112 @@
+"""netlink: reading again finds what reading anew would, whatever has changed in between."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+
+from hypothesis import given, strategies as st
+
+from containernet.items import Item, by_key
+from containernet_backends.netlink import constants as c
+from containernet_backends.netlink.frames import Malformed, attribute, equal_messages, message, messages
+from containernet_backends.netlink.recall import Recall
+from containernet_backends.netlink.wire import decode_neighbour, decode_route
+
+ROUTES, NEIGHBOURS = (c.RTM_GETROUTE, 2), (c.RTM_GETNEIGH, 2)
+NAMES = st.dictionaries(st.sampled_from((7, 8, 9)), st.sampled_from(("a", "b")))
+
+
+def route(last: int, gateway: int, index: int) -> bytes:
+    """Return a route as the kernel tells it."""
+    head = struct.pack("=8BI", 2, 24, 0, 0, 254, 77, 0, 1, 0)
+    return head + b"".join((
+        attribute(c.RTA_DST, bytes((10, 4, last, 0))),
+        attribute(c.RTA_GATEWAY, bytes((192, 0, 2, gateway))),
+        attribute(c.RTA_OIF, struct.pack("=I", index)),
+    ))  # fmt: skip
+
+
+def neighbour(last: int, mac: int, index: int, clock: int, probes: bool) -> bytes:
+    """Return a neighbour as the kernel tells it, at one time or another."""
+    head = struct.pack("=BxxxiHBB", 2, index, c.NUD_PERMANENT, 0, 0)
+    return head + b"".join((
+        attribute(c.NDA_DST, bytes((10, 4, last, 0))),
+        attribute(c.NDA_LLADDR, bytes((2, 0, 0, 0, 0, mac))),
+        attribute(4, bytes(4)) if probes else b"",
+        attribute(c.NDA_CACHEINFO, struct.pack("=4I", clock, clock, clock, 1)),
+        attribute(c.NDA_PROTOCOL, b"\x4d"),
+    ))  # fmt: skip
+
+
+small = st.integers(0, 3)
+indexes = st.sampled_from((7, 8, 9))
+routes = st.builds(route, small, small, indexes)
+neighbours = st.builds(neighbour, small, small, indexes, small, st.booleans())
+junk = st.binary(max_size=60) | st.builds(lambda body, cut: body[:cut], routes | neighbours, st.integers(0, 60))
+
+
+def meaning(table: tuple[int, ...], body: bytes, names: Mapping[int, str]) -> Item | None:
+    """Return what a body means, without any memory; nothing where it is junk."""
+    found = None
+    with suppress(Malformed):
+        found = (decode_route if table == ROUTES else decode_neighbour)(body, names)
+    return found.item if found else None
+
+
+dumps = st.tuples(st.lists(routes | junk, max_size=8), st.lists(neighbours | junk, max_size=8))
+
+
+@given(st.lists(st.tuples(NAMES, dumps), max_size=6))
+def test_reading_again_is_reading_anew(
+    readings: list[tuple[dict[int, str], tuple[list[bytes], list[bytes]]]],
+) -> None:
+    """The memory is never seen: not after changes, not after losses, not when indexes change their names."""
+    recall = Recall()
+    for names, told in readings:
+        asked = recall.begin(names)
+        expected: list[Item] = []
+        for table, bodies in zip((ROUTES, NEIGHBOURS), told, strict=True):
+            items = [item for body in bodies if (item := meaning(table, body, names))]
+            assert recall.decode(table, bodies, partial(meaning, table, names=asked)) == by_key(items)
+            expected += items
+        assert recall.links == {item.link for item in expected}
+
+
+def test_what_is_told_again_is_not_decoded_again() -> None:
+    """A table of which one entry has changed costs one decoding, whatever the clocks say."""
+    decoded = 0
+
+    def decode(body: bytes) -> Item | None:
+        nonlocal decoded
+        decoded += 1
+        return meaning(NEIGHBOURS, body, names)
+
+    recall = Recall()
+    for mac, clock in ((1, 1), (1, 2), (2, 3)):
+        names = recall.begin({7: "a"})
+        told = [neighbour(last, mac if last == 9 else 0, 7, clock, True) for last in range(100)]
+        recall.decode(NEIGHBOURS, told, decode)
+    assert decoded == 101
+
+
+def each_message(data: bytes) -> Iterator[bytes]:
+    """Return the bodies as the careful way finds them."""
+    return (found.body for found in messages(data))
+
+
+@given(st.binary(max_size=100) | st.lists(st.binary(max_size=12), max_size=6).map(
+    lambda bodies: b"".join(message(24, 2, 7, body + bytes(-len(body) % 4)) for body in bodies)
+) | st.integers(1, 50).map(lambda times: message(24, 2, 7, b"abcd") * times))  # fmt: skip
+def test_the_quick_way_to_split_is_the_careful_one(data: bytes) -> None:
+    """Where it splits at all, it finds the same; and it splits what a dump is full of."""
+    found = equal_messages(data)
+    if found is not None:
+        first, bodies = found
+        assert list(bodies) == list(each_message(data))
+        assert first == next(messages(data))
+    elif data:
+        with suppress(Malformed):
+            assert len({(each[:4], len(each.body)) for each in messages(data)}) > 1
