@@ -247,7 +247,7 @@ def apart(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         return pool.apply(work, arguments, named)
 
 
-def memory() -> float:
-    """Return the resident memory of this process, megabytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def memory(process: int | str = "self") -> float:
+    """Return the resident memory of a process, megabytes."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

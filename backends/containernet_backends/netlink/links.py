@@ -1,8 +1,4 @@
-"""Making, changing and removing links and bridge ports: few, slow and many-sided, unlike what `wire` encodes.
-
-Requests are built by pyroute2, which knows every driver's nested attributes, and go through our own socket: one
-port id for all that we do, no second event loop, and a namespace is where the socket is. (pyroute2's IPRoute,
-about 600 microseconds a request, would be a thread and a socket more for each namespace.)
+"""Making, changing and removing links and bridge ports: few and many-sided, one request after the other.
 
 A link gets its MAC at birth, so that no packet leaves with another. Its mark, the ifalias, comes in the last
 of three requests, when everything else is right: who sees the mark sees a finished link.
@@ -13,23 +9,21 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Container
-from typing import Any
 
 import attrs
 
 from containernet.errors import ContainernetError, KernelError, PermissionRefused
-from containernet.items import Bridge, BridgePort, ExternalTunnel, IpTunnel, Link, Veth, Vxlan
+from containernet.items import BridgePort, Link, Veth, Vxlan
 from containernet.planning import Create, Delete, Operation
 
 from . import constants as c
-from .frames import HEADER, Refusal, attribute
+from .frames import Refusal, attribute
 from .namespaces import Namespace
-from .ownership import ALIAS, PROTOCOL
+from .new_links import new_link
+from .ownership import ALIAS
 from .refusals import GONE, Refused, explain, occupied, only_once
 from .socket import NetlinkSocket
 from .wire import NO_STATISTICS, LinkRecord, decode_link, link_body
-
-_Attributes = list[tuple[str, Any]]
 
 
 def read_links(socket: NetlinkSocket) -> dict[int, LinkRecord]:
@@ -93,12 +87,8 @@ def _create(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
     far = link.type if isinstance(link.type, Veth) and link.type.peer else None
     namespace = _enter(far.peer_netns) if far else Namespace()
     try:
-        driver: _Attributes = [("IFLA_INFO_KIND", link.type.kind)]
-        parameters = _parameters(socket, operation, link, namespace)
-        if parameters:
-            driver.append(("IFLA_INFO_DATA", {"attrs": parameters}))
-        wanted: _Attributes = [("IFLA_IFNAME", link.name), ("IFLA_GROUP", PROTOCOL), *_mac(link.mac)]
-        body = _encode([*wanted, ("IFLA_LINKINFO", {"attrs": driver})])
+        netns = namespace.descriptor if namespace.path else None
+        body = new_link(link, lower=_lower(socket, link), netns=netns)
         answer = socket.request(c.RTM_NEWLINK, c.NLM_F_CREATE | c.NLM_F_EXCL, body)
         if answer is not None and answer.errno == errno.EEXIST and (rival := _rival(socket, link)):
             raise Refused(errno.EEXIST, occupied(link, rival))
@@ -152,45 +142,14 @@ def _settle_far_end(operation: Operation, link: Link) -> None:
         socket.close()
 
 
-def _parameters(socket: NetlinkSocket, operation: Operation, link: Link, namespace: Namespace) -> _Attributes:
-    """Return the driver's own attributes, in pyroute2's terms."""
-    match link.type:
-        case Bridge():
-            return []
-        case Vxlan(vni=vni, local=local, port=port, dev=dev):
-            lower = find_link(socket, dev)
-            if lower is None:
-                raise Refused(errno.ENODEV, f"there is no link {dev}, which {link.name} is to send through")
-            source = "IFLA_VXLAN_LOCAL" if local.version == 4 else "IFLA_VXLAN_LOCAL6"
-            return [
-                ("IFLA_VXLAN_ID", vni),
-                (source, str(local)),
-                ("IFLA_VXLAN_LINK", lower.index),
-                ("IFLA_VXLAN_PORT", port),
-                ("IFLA_VXLAN_LEARNING", 0),
-            ]
-        case IpTunnel(local=local):
-            return [("IFLA_IPIP_LOCAL", str(local)), ("IFLA_IPIP_PMTUDISC", 0)]
-        case ExternalTunnel():
-            return [("IFLA_IP6TNL_COLLECT_METADATA", True)]
-        case Veth(peer=peer, peer_mac=mac):
-            born_in = [("IFLA_NET_NS_FD", namespace.descriptor)] if namespace.path else []
-            named = [("IFLA_IFNAME", peer)] if peer else []
-            return [("VETH_INFO_PEER", {"attrs": [*named, ("IFLA_GROUP", PROTOCOL), *_mac(mac), *born_in]})]
-
-
-def _mac(mac: str) -> _Attributes:
-    return [("IFLA_ADDRESS", mac)] if mac else []
-
-
-def _encode(wanted: _Attributes) -> bytes:
-    """Return the body of a link request; the import is heavy, and a host makes its links once."""
-    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
-    request = ifinfmsg()
-    request["attrs"] = wanted
-    request.encode()
-    return bytes(request.data[HEADER.size :])
+def _lower(socket: NetlinkSocket, link: Link) -> int:
+    """Return the index of the link that it sends through; 0: its kind has none."""
+    if not isinstance(link.type, Vxlan):
+        return 0
+    lower = find_link(socket, link.type.dev)
+    if lower is None:
+        raise Refused(errno.ENODEV, f"there is no link {link.type.dev}, which {link.name} is to send through")
+    return lower.index
 
 
 def change_port(socket: NetlinkSocket, operation: Operation) -> None:
