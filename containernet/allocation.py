@@ -13,11 +13,11 @@ This module knows a lease store by its contract only; the clock and the dice are
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from random import Random
 
+from . import derive
 from .contracts import LeaseStore
 from .errors import LeaseLost, LeaseTaken, SubnetsExhausted
 from .model import Lease, NetworkConfig, Pool, Prefix
@@ -45,7 +45,7 @@ def choose_subnet(pool: Pool, taken: Iterable[Prefix], *, name: str, preferred: 
         SubnetsExhausted: every subnet between the pool's bounds is taken or reserved.
     """
     first, last = _slot(pool, pool.first), _slot(pool, pool.last)
-    start = first + _stable_hash(name) % (last - first + 1)
+    start = first + derive.number(name) % (last - first + 1)
     wish = _slot(pool, preferred) if preferred is not None and pool.admits(preferred) else None
     entries = (first, start) if wish is None else (first, start, wish)
     blocked = _blocked(pool, (*taken, *pool.reserved), entries=entries)
@@ -139,10 +139,6 @@ def claim_subnet(
         f"{' and '.join(str(pool.prefix) for pool in network.pools)}, the last one by: {lost}; try again when "
         "fewer nodes join at once, and check that no other network or node name shares this store"
     ) from lost
-
-
-def _stable_hash(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest(), "big")
 
 
 def _shift(pool: Pool) -> int:

@@ -7,7 +7,7 @@ what overlaps a new range are the rows that begin inside it, and at most one tha
 
 from __future__ import annotations
 
-import secrets
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, summarize_address_range
@@ -145,7 +145,7 @@ def _remove(db: sqlite3.Connection, lease: int) -> None:
 
 def _revision() -> str:
     # Random, not counted: a file restored from a backup would count the same numbers again, for others.
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def _row(db: sqlite3.Connection, lease: int) -> Row:
