@@ -1,11 +1,6 @@
 """The RIB: every route that is known, where it came from, and every route that was not believed.
 
-A store's word is input, not truth. Each route is judged once, here, for all stores:
-
-- its prefix must be a subnet that the network's pool could give to a node, and must not overlap our own;
-- its next hop must be a unicast address, outside the pool, and not one of ours; of the prefix's family, or of
-  IPv6 for a prefix of IPv4 (RFC 8950).
-
+A store's word is input, not truth: each route is judged once, here, for all stores (see `judging`).
 Of a route with several next hops of equal cost each is judged by itself, and those that pass are the route.
 
 What fails is kept beside the routes with its reason, so that it can be shown, and judged again when our own
@@ -27,7 +22,8 @@ from collections.abc import Iterable
 import attrs
 
 from .events import Announced, Event, Quarantined, Snapshot, Withdrawn
-from .model import NetworkConfig, Node, Prefix, Route, contains, multipath, overlaps
+from .judging import Judge
+from .model import NetworkConfig, Node, Prefix, Route, multipath
 
 
 @attrs.frozen(kw_only=True)
@@ -53,32 +49,6 @@ class Change:
     new: Route | None
 
 
-def refusal(route: Route, network: NetworkConfig, node: Node) -> str | None:
-    """Return why `route`, of one next hop, cannot be believed on `node`, in one line; None: it can."""
-    pool = network.pool(route.prefix.version)
-    if pool is None:
-        return f"the network has no IPv{route.prefix.version} pool"
-    if not contains(pool.prefix, route.prefix):
-        return f"{route.prefix} lies outside the pool {pool.prefix}"
-    if route.prefix.prefixlen != pool.subnet_length:
-        return f"{route.prefix} is not a /{pool.subnet_length}, as every subnet of {pool.prefix} is"
-    if any(overlaps(route.prefix, own) for own in node.subnets):
-        return f"{route.prefix} is this node's own subnet, and {_announcer(route)} announces it too"
-    hop = route.next_hop
-    if hop.version < route.prefix.version:  # RFC 8950 s3 has the reverse, and Linux knows only that
-        return f"next hop {hop} is of IPv4, and {route.prefix} of IPv6"
-    if hop.is_multicast or hop.is_loopback or hop.is_unspecified or int(hop) == (1 << hop.max_prefixlen) - 1:
-        return f"next hop {hop} is not a unicast address of a host"
-    if node.owns(hop):
-        return f"next hop {hop} is this node itself"
-    if hop.version != pool.version:
-        pool = network.pool(hop.version)
-    if pool is not None and hop in pool.prefix:
-        # The way to it could only be another route of ours: a tunnel through itself, until the TTL ends it.
-        return f"next hop {hop} lies in the pool {pool.prefix}, so it is a container's and not a host's"
-    return None
-
-
 class Rib:
     """Folds a store's events into the known routes, and says what changed.
 
@@ -95,7 +65,7 @@ class Rib:
         self.linger = False
         self.lingering: set[Prefix] = set()
         self._network = network
-        self._node = node
+        self._judge = Judge(network, node)
         self._store = store
 
     def apply(self, event: Event, *, now: float) -> list[Change]:
@@ -125,7 +95,7 @@ class Rib:
 
     def judge_again(self, node: Node, *, now: float) -> list[Change]:
         """Take note that this node has changed (its subnets, its addresses), and judge every route again."""
-        self._node = node
+        self._judge = Judge(self._network, node)
         lingering = set(self.lingering)
         heard = {route.prefix: route for route in self.believed()}
         heard |= {prefix: route for prefix, (route, _reason) in self.refused.items()}  # with all their paths
@@ -176,17 +146,12 @@ class Rib:
         return multipath(believed) if believed else None
 
     def _believes(self, path: Route, *, of: Route) -> bool:
-        if self._is_own(path):
+        if self._judge.is_ours(path):
             return False
-        reason = refusal(path, self._network, self._node)
+        reason = self._judge.refusal(path)
         if reason is not None:
             self.refused[of.prefix] = (of, reason)
         return reason is None
-
-    def _is_own(self, route: Route) -> bool:
-        # What we announced ourselves, now or under a lease that we no longer hold, comes back from every store;
-        # from one that carries no names, without ours.
-        return route.node in {"", self._node.name} and self._node.owns(route.next_hop)
 
 
 def _announcer(route: Route) -> str:

@@ -9,8 +9,9 @@ import attrs
 from hypothesis import given, strategies as st
 
 from containernet.events import Announced, Event, Quarantined, Snapshot, Withdrawn
+from containernet.judging import Judge
 from containernet.model import NetworkConfig, Node, Pool, Prefix, Route, multipath
-from containernet.rib import Change, Rib, refusal
+from containernet.rib import Change, Rib
 
 NETWORK = NetworkConfig(
     pools=(
@@ -109,7 +110,7 @@ class Model:
 
     def believed(self) -> dict[Prefix, Route]:
         """Return the routes that can be believed."""
-        good = only(self.foreign(), lambda path: not refusal(path, NETWORK, self.node))
+        good = only(self.foreign(), lambda path: not Judge(NETWORK, self.node).refusal(path))
         return {route.prefix: route for route in good}
 
 
@@ -209,11 +210,11 @@ def test_a_record_that_cannot_be_read_removes_nothing(
 @given(steps)
 def test_hearing_the_same_again_changes_nothing(sequence: list[Event | tuple[Prefix, ...]]) -> None:
     """Not even since when it is known."""
-    rib = Rib(NETWORK, NODE, store="x")
+    rib, model = Rib(NETWORK, NODE, store="x"), Model()
     for step in sequence:
-        changed(rib, step, Model(), now=0)
+        changed(rib, step, model, now=0)
     before = dict(rib.routes)
     for known in before.values():
         assert rib.apply(Announced(route=known.route), now=5) == []
-    assert rib.judge_again(rib._node, now=5) == []
+    assert rib.judge_again(model.node, now=5) == []
     assert rib.routes == before

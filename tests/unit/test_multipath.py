@@ -19,11 +19,12 @@ from containernet.events import Announced
 from containernet.explaining import explain
 from containernet.hearsay import Hearsay
 from containernet.items import IpEncap, KernelRoute, multipath
+from containernet.judging import Judge
 from containernet.lab.topology import Topology
 from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel, multipath as joined
 from containernet.planning import Delete
 from containernet.rendering import peer_items
-from containernet.rib import Rib, refusal
+from containernet.rib import Rib
 from containernet.testing.simulation import World
 from containernet.testing.strategies import routes
 from containernet_backends.bridge import Bridge
@@ -114,7 +115,7 @@ VIA_SIX = attrs.evolve(TWO.paths[0], next_hop=ip_address("2001:db8::3"))
 
 def test_an_ipv4_prefix_may_lie_behind_an_ipv6_next_hop() -> None:
     """RFC 8950: no tunnel is needed for it, so host-gw has it, alone and beside others; and so has `direct`."""
-    assert refusal(VIA_SIX, BOTH, NODE) is None
+    assert Judge(BOTH, NODE).refusal(VIA_SIX) is None
     assert shown(HostGateway(), VIA_SIX) == ["route 10.4.2.0/24 via inet6 2001:db8::3 dev eth0"]
     assert shown(HostGateway(), joined([VIA_SIX, TWO.paths[1]])) == [
         "route 10.4.2.0/24 nexthop via 192.0.2.2 dev eth0 nexthop via inet6 2001:db8::3 dev eth0"
@@ -138,9 +139,9 @@ def test_the_reverse_is_refused() -> None:
     reverse = attrs.evolve(
         TWO6.paths[0], prefix=ip_network("fd00:4:0:2::/64"), next_hop=ip_address("192.0.2.2")
     )
-    assert refusal(reverse, BOTH, NODE) == "next hop 192.0.2.2 is of IPv4, and fd00:4:0:2::/64 of IPv6"
+    assert Judge(BOTH, NODE).refusal(reverse) == "next hop 192.0.2.2 is of IPv4, and fd00:4:0:2::/64 of IPv6"
     inside = attrs.evolve(VIA_SIX, next_hop=ip_address("fd00:4:0:9::9"))
-    assert "lies in the pool fd00:4::/48" in (refusal(inside, BOTH, NODE) or "")
+    assert "lies in the pool fd00:4::/48" in (Judge(BOTH, NODE).refusal(inside) or "")
 
 
 def test_a_packet_is_handed_to_a_neighbour_of_the_other_family() -> None:

@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from containernet.events import Announced, Snapshot, Withdrawn
+from containernet.judging import Judge
 from containernet.model import NetworkConfig, Node, Pool, Prefix, Route
-from containernet.rib import Change, Known, Rib, refusal
+from containernet.rib import Change, Known, Rib
 
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 NODE = Node(
@@ -102,7 +103,7 @@ def test_our_own_announcement_is_neither_a_route_nor_refused(name: str) -> None:
 def test_somebody_with_our_name_is_somebody_else() -> None:
     """Two hosts of one name is a mistake that has to be seen."""
     clone = Route(prefix=NODE.subnets[0], node="me", next_hop=ip_address("192.0.2.9"))
-    assert "announces it too" in (refusal(clone, NETWORK, NODE) or "")
+    assert "announces it too" in (Judge(NETWORK, NODE).refusal(clone) or "")
 
 
 class Counted(dict[Prefix, Known]):
