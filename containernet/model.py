@@ -18,6 +18,7 @@ from ipaddress import (
     IPv6Network,
 )
 from itertools import combinations
+from sys import intern
 
 import attrs
 
@@ -263,7 +264,8 @@ class Lease:
 def _sorted_items(
     data: Mapping[str, Scalar] | Iterable[tuple[str, Scalar]],
 ) -> tuple[tuple[str, Scalar], ...]:
-    return tuple(sorted(dict(data).items()))
+    # The names are the same in every route of a cluster, and read out of another text each time.
+    return tuple(sorted((intern(name), value) for name, value in dict(data).items()))
 
 
 @attrs.frozen(kw_only=True)
@@ -276,7 +278,7 @@ class Tunnel:
             sorted pairs. flannel's BackendData.
     """
 
-    type: str = ""
+    type: str = attrs.field(default="", converter=intern)
     data: tuple[tuple[str, Scalar], ...] = attrs.field(default=(), converter=_sorted_items)
 
     def get(self, name: str) -> Scalar:

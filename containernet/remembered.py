@@ -7,6 +7,7 @@ that a store could not tell again; a file that cannot be read costs a slower sta
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ def save(path: Path, remembered: Remembered) -> None:
     Raises:
         OSError: no space, no permission; the file that was there is still there.
     """
-    text = json.dumps({"version": VERSION, **_to_json(remembered)}, separators=(",", ":"))
-    replace(path, text)
+    replace(path, _pieces(remembered))
 
 
 def load(path: Path) -> Remembered:
@@ -76,13 +76,19 @@ def load(path: Path) -> Remembered:
         raise ValueError(f"{path} is not a snapshot of ours: {error}") from error
 
 
-def _to_json(remembered: Remembered) -> dict[str, Any]:
-    return {
+def _pieces(remembered: Remembered) -> Iterator[str]:
+    """Yield the document, route by route: of thousands no two are held as JSON at the same time."""
+    head = {
+        "version": VERSION,
         "network": network_to_json(remembered.network) if remembered.network else None,
         "subnets": [str(subnet) for subnet in remembered.subnets],
-        "routes": [route_to_json(route) for route in remembered.routes],
         "settings": settings_to_json(remembered.settings) if remembered.settings else None,
     }
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    yield f'{encode(head).removesuffix("}")},"routes":['
+    for nth, route in enumerate(remembered.routes):
+        yield f"{',' if nth else ''}\n{encode(route_to_json(route))}"
+    yield "\n]}\n"
 
 
 def _from_json(document: dict[str, Any]) -> Remembered:

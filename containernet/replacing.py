@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def replace(path: Path, text: str) -> None:
-    """Make `text` all that is in the file at `path`, in one step, durably.
+def replace(path: Path, pieces: Iterable[str]) -> None:
+    """Make these pieces of text all that is in the file at `path`, in one step, durably.
 
     Raises:
         OSError: no space, no permission; the file that was there is still there, and nothing beside it.
@@ -16,7 +17,7 @@ def replace(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with fresh.open("w") as file:
-            file.write(text)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

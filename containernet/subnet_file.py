@@ -34,4 +34,4 @@ def write(path: Path, node: Node, network: NetworkConfig) -> None:
         OSError: it cannot be written; what was there is still there.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    replace(path, content(node, network))
+    replace(path, [content(node, network)])

@@ -124,7 +124,8 @@ class Vxlan:
                 f"vxlan cannot reach {route.prefix}: {who} uses VNI {vni}, this host {self.vni}; "
                 "set the same vni under [dataplane.vxlan] on both"
             )
-        mac = str(route.tunnel.get("VtepMAC") or "").lower()
+        told = str(route.tunnel.get("VtepMAC") or "")
+        mac = told if _MAC.fullmatch(told) else told.lower()  # one text in memory, not two
         if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
             raise RouteRefused(
                 f"vxlan cannot reach {route.prefix}: {who} announced VtepMAC {mac!r}, expected a unicast MAC "
