@@ -17,6 +17,7 @@ from ipaddress import IPv4Network, ip_address, ip_interface
 
 from benchmarks import frame
 from containernet import derive, loading
+from containernet.desired import route_owner
 from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.model import NetworkConfig, Node, Pool, Route, Tunnel
 from containernet.reconciler import Reconciler
@@ -58,7 +59,7 @@ class Host:
             route = change.new or change.old
             assert route is not None
             items, _ = peer_items(self.node, change.new, remote=self.remote) if change.new else ((), "")
-            self.reconciler.want(("route", str(route.prefix)), items)
+            self.reconciler.want(route_owner(route.prefix), items)
 
     def hear(self, event: Event) -> int:
         """Do all that an event asks for; return the number of kernel operations."""

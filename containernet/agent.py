@@ -30,6 +30,7 @@ import attrs
 from . import remembered, underlay
 from .addresses import AddressBook
 from .contracts import Dataplane, Drains, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
+from .desired import route_owner
 from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
@@ -389,16 +390,16 @@ class Agent:
         for change in changes:
             route = change.new or change.old
             assert route is not None
-            self._refused.pop(route.prefix, None)
+            if self._refused:  # mostly there is none, and the hash of a prefix is dear
+                self._refused.pop(route.prefix, None)
             if self._node.subnets:  # else `_take_subnets` will, for all that is believed by then
-                self._reconciler.want(("route", str(route.prefix)), self._render(change.new))
+                self._reconciler.want(route_owner(route.prefix), self._render(change.new))
         if changes:
             self._save_soon()
 
     def _render(self, route: Route | None) -> tuple[Item, ...]:
         if route is None:
             return ()
-        self._refused.pop(route.prefix, None)
         items, refusal = peer_items(self._node, route, remote=self._remote)
         if refusal:
             self._refused[route.prefix] = refusal
@@ -417,8 +418,9 @@ class Agent:
         self._asked_to_announce = self._announced = False
         self._reconciler.want(("host",), items)
         self._follow(self._rib.judge_again(node, now=time.time()))
+        self._refused.clear()
         for route in self._rib.believed():
-            self._reconciler.want(("route", str(route.prefix)), self._render(route))
+            self._reconciler.want(route_owner(route.prefix), self._render(route))
         self._endpoints.node_is(node)
         self._save_soon()
         self._subnets_taken(node)

@@ -11,10 +11,28 @@ order in which they came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
 
 from .items import Item, Key, by_key
+from .model import Prefix
 
-Owner = tuple[str, ...]
+Owner = tuple[str | int, ...]
+
+
+def route_owner(prefix: Prefix) -> Owner:
+    """Return who wants the items of a route; numbers, because the text would take as long as all the rest."""
+    return ("route", prefix.version, int(prefix.network_address), prefix.prefixlen)
+
+
+def in_words(owner: Owner) -> str:
+    """Return an owner as people would call it."""
+    match owner:
+        case ("route", 4, first, length):
+            return f"route {IPv4Network((first, length))}"
+        case ("route", 6, first, length):
+            return f"route {IPv6Network((first, length))}"
+        case words:
+            return " ".join(map(str, words))
 
 
 class Desired(Mapping[Key, Item]):
@@ -22,7 +40,7 @@ class Desired(Mapping[Key, Item]):
 
     def __init__(self) -> None:
         self._effective: dict[Key, Item] = {}
-        self._by_owner: dict[Owner, dict[Key, Item]] = {}
+        self._by_owner: dict[Owner, tuple[Item, ...]] = {}
         self._winner: dict[Key, Owner] = {}
         self._others: dict[Key, set[Owner]] = {}  # nearly every key has one owner; only the rest pay for a set
 
@@ -32,11 +50,11 @@ class Desired(Mapping[Key, Item]):
         Idempotent. O(items of this owner). No items: the owner is forgotten.
         """
         new = by_key(items)
-        old = self._by_owner.pop(owner, {})
+        old = self._by_owner.pop(owner, ())
         if new:
-            self._by_owner[owner] = new
+            self._by_owner[owner] = tuple(new.values())
         # In the order given, not a set's: the same items make the same plan in every process.
-        changed = [key for key in old if key not in new and self._leave(key, owner)]
+        changed = [item.key for item in old if item.key not in new and self._leave(item.key, owner)]
         changed += [key for key, item in new.items() if self._join(key, owner, item)]
         return changed
 
@@ -48,13 +66,13 @@ class Desired(Mapping[Key, Item]):
         """Yield who wants which item and does not get it, and who wants another of that key and does."""
         for key, others in self._others.items():
             for owner in sorted(others):
-                item = self._by_owner[owner][key]
+                item = self.of(owner)[key]
                 if item != self._effective[key]:
                     yield owner, item, self._winner[key]
 
     def of(self, owner: Owner) -> Mapping[Key, Item]:
         """Return what one owner wants."""
-        return self._by_owner.get(owner, {})
+        return by_key(self._by_owner.get(owner, ()))
 
     @property
     def effective(self) -> Mapping[Key, Item]:
@@ -93,7 +111,7 @@ class Desired(Mapping[Key, Item]):
         before = self._effective[key]
         if self._winner[key] == owner:
             self._winner[key] = heir = min(others)
-            self._effective[key] = self._by_owner[heir][key]
+            self._effective[key] = self.of(heir)[key]
             owner = heir
         others.remove(owner)
         if not others:

@@ -85,7 +85,7 @@ def plan(desired: Mapping[Key, Item], actual: Mapping[Key, Item]) -> tuple[Opera
             instead.append(Create(item))
         elif there is None or _falls_with(there, reborn):
             make.append(Create(item))
-        elif not _is_already(item, there):
+        elif item is not there and not _is_already(item, there):
             make.append(Replace(item, there))
     make.sort(key=_RANK)
     drop = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .contracts import Failure, FindsRivals, Kernel
-from .desired import Desired, Owner
+from .desired import Desired, Owner, in_words
 from .items import Item, Key, Link
 from .planning import Delete, Operation, plan
 
@@ -58,7 +58,12 @@ class Reconciler:
         Raises:
             KernelError, PermissionRefused: it cannot be read; the memory stays as it was.
         """
-        self._programmed = dict(self.kernel.read())
+        desired = self.desired.effective
+        read = self.kernel.read()
+        # Of an item that is as desired one copy is enough; there may be a hundred thousand.
+        self._programmed = {
+            key: wanted if (wanted := desired.get(key)) == item else item for key, item in read.items()
+        }
         self._whole = True
 
     def rivals(self) -> tuple[str, ...]:
@@ -71,7 +76,7 @@ class Reconciler:
             KernelError, PermissionRefused: it cannot be read.
         """
         disputed = [
-            f"{' '.join(owner)} wants {item}, and {' '.join(winner)} has {self.desired[item.key]}: both hosts "
+            f"{in_words(owner)} wants {item}, and {in_words(winner)} has {self.desired[item.key]}: both hosts "
             "say the same of themselves, look at what each announces"
             for owner, item, winner in self.desired.disputed()
         ]

@@ -11,7 +11,7 @@ from contextlib import suppress
 import attrs
 
 from .contracts import Dataplane, LocalDelivery
-from .desired import Desired
+from .desired import Desired, route_owner
 from .errors import RouteRefused
 from .items import Item, KernelRoute, Key, multipath
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route
@@ -153,7 +153,7 @@ def render(
     desired.put(("host",), host_items(node, local=local, remote=remote))
     for route in routes:
         items, refusal = peer_items(node, route, remote=remote)
-        desired.put(("route", str(route.prefix)), items)
+        desired.put(route_owner(route.prefix), items)
         if refusal:
             refused[route.prefix] = refusal
     for endpoint in endpoints:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from containernet.desired import Desired
+from hypothesis import given, strategies as st
+
+from containernet.desired import Desired, in_words, route_owner
 from containernet.items import FdbEntry
+from containernet.model import Prefix
+from containernet.testing.strategies import PREFIXES
 
 
 def entry(destination: str) -> FdbEntry:
@@ -43,3 +47,10 @@ def test_the_same_wish_again_changes_nothing() -> None:
     desired = Desired()
     desired.put(("host",), iter([entry("192.0.2.2")]))
     assert desired.put(("host",), iter([entry("192.0.2.2")])) == []
+
+
+@given(st.sampled_from(PREFIXES))
+def test_the_owner_of_a_route_is_called_by_its_prefix(prefix: Prefix) -> None:
+    """Although it is kept as numbers."""
+    assert in_words(route_owner(prefix)) == f"route {prefix}"
+    assert in_words(("endpoint", "c1", "eth0")) == "endpoint c1 eth0"

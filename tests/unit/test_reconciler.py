@@ -205,6 +205,18 @@ def test_an_event_is_one_small_batch() -> None:
     assert len(kernel.batches) == 2
 
 
+def test_what_is_as_desired_is_in_memory_once() -> None:
+    """A kernel makes new items whenever it is read; of thousands that are right, none is kept twice."""
+    kernel = FakeKernel()
+    reconciler = Reconciler(kernel)
+    reconciler.want(("host",), [BRIDGE, ADDRESS])
+    reconciler.apply()
+    kernel.items[ADDRESS.key] = attrs.evolve(ADDRESS)
+    reconciler.refresh()
+    assert reconciler.programmed[ADDRESS.key] is ADDRESS
+    assert reconciler.apply() == ()
+
+
 def test_an_event_is_planned_in_the_order_in_which_it_was_told() -> None:
     """Of items of one rank: the order of a set of keys would be another one in every process."""
     reconciler = Reconciler(kernel_with(device()))
