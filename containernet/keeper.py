@@ -4,9 +4,10 @@ A store may hang for as long as it likes; what the kernel needs does not wait fo
 block on a store is made here, and the agent hears the outcome as a message.
 
 A lease is renewed after a third of its time. Its end is reckoned from before the request was sent, on a clock
-that goes on in suspend, so the node never believes longer than the store does. When the lease is lost, the same
-subnets are asked for again first: containers have addresses in them. Should others be had, what was announced
-for the old ones is withdrawn: a route store that knows no leases would keep it for ever.
+that goes on in suspend, so the node never believes longer than the store does. When the lease is lost, the
+network is agreed on again, for the store may have forgotten everything, and the same subnets are asked for
+again first: containers have addresses in them. Should others be had, what was announced for the old ones is
+withdrawn: a route store that knows no leases would keep it for ever.
 """
 
 from __future__ import annotations
@@ -262,6 +263,7 @@ class Keeper:
             self._hold(self._leases.renew(self._lease, self._ttl), asked)
         except LeaseLost as error:
             self._lease = None
+            self._agreed = False  # it may have forgotten the network as well, or hold another one by now
             self._report(Lost(reason=str(error)))
             self._claim()
 

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -31,10 +32,11 @@ from containernet.lab.ping import Tally
 from containernet.lab.topology import Topology
 from containernet.model import Prefix, overlaps
 from containernet_backends.etcd import records
-from tests.etcd.certificates import Authority
+from tests.etcd.certificates import Authority, Credentials
 
 from . import labs
 from .labs import (
+    PREFIX,
     SUBNETS,
     all_items,
     ctl,
@@ -87,20 +89,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
     Everybody shows a certificate, and each host may do what the manual says, and no more.
     """
-    files = tmp_path_factory.mktemp("certificates")
     topology = Topology(
         store="etcd",
         store_members=3,
-        certificates=str(files),
+        certificates=str(tmp_path_factory.mktemp("certificates")),
         underlay="routed",
         hosts=4,
         containers=1,
         lease_ttl=TTL,
     )
-    authority = Authority(files)
-    for each in topology.stations:
-        authority.station(each.name, [own.ip for own in each.addresses])
-    root = authority.user("root")
+    root = certify(topology)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ETCD_QUOTA_BACKEND_BYTES", str(QUOTA))
         environment.setenv("ETCD_STRICT_RECONFIG_CHECK", "false")  # else five quiet seconds before each change
@@ -111,6 +109,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             confine_to_roles(built)
             assert not due(built)
             yield built
+
+
+def certify(topology: Topology) -> Credentials:
+    """Found a CA, and write a certificate for everybody; return root's."""
+    authority = Authority(Path(topology.certificates))
+    for each in topology.stations:
+        authority.station(each.name, [own.ip for own in each.addresses])
+    return authority.user("root")
 
 
 def confine_to_roles(built: Lab) -> None:
@@ -247,6 +253,27 @@ def all_killed(built: Lab) -> Iterator[str]:
     assert not {host: spent for host in before if (spent := cpu(built, host) - begun[host]) > LULL * IDLE}
     yield ""
     start_members(built, *MEMBERS)
+
+
+def all_disks_lost(built: Lab) -> Iterator[str]:
+    """A cluster without a memory takes the other's place: every host puts back what it had, and the network."""
+    for each in MEMBERS:
+        stop(built, each, signal.SIGKILL)
+    for each in MEMBERS:
+        shutil.rmtree(built.file(daemons.directory(each) / "data"))
+    start_members(built, *MEMBERS)
+    confine_to_roles(built)
+    wait_until(lambda: owners(built).keys() == set(hosts(built)))
+    yield "store1"
+
+
+def certificates_replaced(built: Lab) -> Iterator[str]:
+    """By those of another CA, on every disk; the members are started again, and no host is."""
+    certify(built.topology)
+    for each in MEMBERS:
+        stop(built, each, signal.SIGKILL)
+    start_members(built, *MEMBERS)
+    yield "store1"
 
 
 def host_cut_off(built: Lab) -> Iterator[str]:
@@ -397,6 +424,8 @@ def _leads_to(built: Lab, host: str, crowd: set[IPv6Network]) -> bool:
         minority_cut_off,
         majority_cut_off,
         all_killed,
+        all_disks_lost,
+        certificates_replaced,
         compacted_while_cut_off,
         member_replaced,
         disk_full,
@@ -408,7 +437,7 @@ def _leads_to(built: Lab, host: str, crowd: set[IPv6Network]) -> bool:
 )
 def test_nothing_is_lost_and_nothing_stays(built: Lab, fault: Fault) -> None:
     """Whoever joins during the fault is heard of; once he has left, all is as it was before."""
-    before, records_before = all_items(built), told(built)
+    before, records_before, network = all_items(built), told(built), config(built)
     with undisturbed(built):
         with contextmanager(fault)(built) as via:
             if via:
@@ -420,8 +449,22 @@ def test_nothing_is_lost_and_nothing_stays(built: Lab, fault: Fault) -> None:
         ctl(built, "del", SUBNETS + FLANNELS)
         wait_until(lambda: at_rest(built) and all_items(built) == before)
         check_everybody_reaches_everybody(built)
-    assert told(built) == records_before
+    assert (told(built), config(built)) == (records_before, network)
     assert not sum(labs.status(built, host)["repairs"] for host in before)
+
+
+def config(built: Lab) -> str:
+    """Return what the store says to all hosts."""
+    return ctl(built, "get", "--print-value-only", f"{PREFIX}/config")
+
+
+def test_whatever_an_operator_deletes_is_put_back(built: Lab) -> None:
+    """All of it by one command: every host claims the same subnets again, and the network stands again."""
+    before, records_before, network = all_items(built), told(built), config(built)
+    ctl(built, "del", "--prefix", f"{PREFIX}/")
+    wait_until(lambda: (told(built), config(built)) == (records_before, network))
+    wait_until(lambda: at_rest(built) and all_items(built) == before)
+    check_everybody_reaches_everybody(built)
 
 
 def test_a_host_that_dies_leaves_and_one_that_slept_too_long_makes_way(built: Lab) -> None:

@@ -266,6 +266,18 @@ def test_a_lease_that_is_lost_for_good_is_said(bench: Bench) -> None:
     bench.next(Held)
 
 
+def test_with_a_lost_lease_the_network_is_agreed_on_again(bench: Bench) -> None:
+    """The store may have forgotten everything, or hold another network: nothing is claimed before."""
+    bench.hold()
+    bench.store.faults.fail("configure", AWAY)
+    bench.plain.release(bench.plain.leases()[0])
+    bench.keeper.check()
+    bench.next(Lost)
+    assert bench.next(StoreFailed).error is AWAY
+    assert not bench.plain.leases()
+    bench.next(Held)
+
+
 @pytest.mark.parametrize(
     ("stored", "network", "result"),
     [(None, NETWORK, NETWORK), (NETWORK, None, NETWORK), (NETWORK, NETWORK, NETWORK)],
