@@ -27,6 +27,7 @@ class Written:
     key: bytes
     value: bytes | None
     mod_revision: int = 0
+    lease: int = 0
 
 
 def a_record(subnets: Sequence[Prefix], hop: int, kind: str) -> Written:

@@ -38,8 +38,8 @@ from .client import Client
 from .messages import KeyValue, TxnResponse
 from .moments import Moment
 from .opening import Listed, Opening
-from .records import BadRecord, Record
-from .view import Keys, text
+from .records import BadRecord, Reading, Record
+from .view import Keys, Read, text
 
 # A lost round means that somebody else has created a record.
 ROUNDS = 1000
@@ -48,16 +48,16 @@ ROUNDS = 1000
 class Listing:
     """The records as etcd held them at `moment`, and what they mean."""
 
-    def __init__(self, listed: Listed, read: Callable[[KeyValue], Lease | None]) -> None:
+    def __init__(self, listed: Listed, lease: Callable[[KeyValue, Read], Lease | None]) -> None:
         self.moment = listed.moment
-        self._read = read
+        self._lease, self._read = lease, listed.read
         self._held: dict[bytes, tuple[KeyValue, Lease]] = {}
         self.update(listed.kvs)
 
     def update(self, told: Iterable[KeyValue]) -> None:
         """Take note of records that were made or written since."""
         for kv in told:
-            if (lease := self._read(kv)) is not None:
+            if (lease := self._lease(kv, self._read)) is not None:
                 self._held[kv.key] = (kv, lease)
 
     def forget(self, key: bytes) -> None:
@@ -128,6 +128,7 @@ class Ledger:
     def renew(self, lease: Lease, ttl: float) -> Lease:
         """Extend `lease`; see LeaseStore."""
         check_ttl(ttl)
+        self._listing = None
         self._opening.end(self._keys.records)
         key, lease_id = self.key(lease.subnets), _lease_id(lease)
         granted = self._client.keep_alive(lease_id) if lease_id else 0
@@ -165,7 +166,7 @@ class Ledger:
 
     def listed(self) -> Listing:
         """Return every record that there is now."""
-        return Listing(Listed.of(self._client.range(*self._keys.records)), self._lease)
+        return Listing(Listed.of(self._client.range(*self._keys.records), self._keys.read), self._lease)
 
     def seen(self, node: str) -> KeyValue | None:
         """Return the record that `node` was last seen to hold, as etcd showed it then; None: none was seen."""
@@ -190,14 +191,16 @@ class Ledger:
 
     def node(self, kv: KeyValue) -> str:
         """Return whose record that is: by name, by an address that we know, or by its address; or empty."""
-        record = self.record(kv)
-        return self._whose(record, kv) if record is not None else ""
+        try:
+            return self._whose(self._keys.read(kv), kv)
+        except BadRecord:
+            return ""
 
-    def _whose(self, record: Record, kv: KeyValue) -> str:
-        if record.node:
-            return record.node
-        known = (self._names[str(hop)] for hop in record.next_hops if str(hop) in self._names)
-        return next(known, record.owner if kv.lease else "")
+    def _whose(self, said: Reading, kv: KeyValue) -> str:
+        if said.node:
+            return said.node
+        known = (self._names[str(hop)] for hop in said.next_hops if str(hop) in self._names)
+        return next(known, said.owner if kv.lease else "")
 
     def record(self, kv: KeyValue) -> Record | None:
         """Return what a record says; None: it cannot be read."""
@@ -310,14 +313,18 @@ class Ledger:
         self._client.revoke(old)
         return attrs.evolve(lease, revision=_revision(new, 0), expires=ttl)
 
-    def _lease(self, kv: KeyValue) -> Lease | None:
+    def _lease(self, kv: KeyValue, read: Read) -> Lease | None:
         """Return what a record means; None: its key names no subnets."""
-        record = self.record(kv)
+        node = ""
         try:
-            subnets = record.subnets if record else records.subnets_of(text(kv.key, self._keys.subnets))
+            said = read(kv)
+            subnets, node = said.subnets, self._whose(said, kv)
         except BadRecord:
-            return None
-        node = (self._whose(record, kv) if record else "") or ("?" if kv.lease else "")
+            try:
+                subnets = records.subnets_of(text(kv.key, self._keys.subnets))
+            except BadRecord:
+                return None
+        node = node or ("?" if kv.lease else "")
         return Lease(subnets=subnets, node=node, expires=None, revision=_revision(kv.lease, kv.mod_revision))
 
 

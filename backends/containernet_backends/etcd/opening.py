@@ -27,6 +27,7 @@ A part is let go of when it is taken, and what nobody takes when it is too old a
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Self
@@ -37,23 +38,24 @@ from ..leasing import Clock, boot_clock
 from .client import Cancellation, Client
 from .messages import KeyValue, RangeResponse
 from .moments import Moment
-from .view import Keys, Part
+from .view import Keys, Part, Read
 
 AGE = 10.0  # seconds
 
 
 @attrs.frozen(kw_only=True)
 class Listed:
-    """Keys of a range, all of them, as etcd held them at a moment."""
+    """Keys of a range, all of them, as etcd held them at a moment; `read` reads those that are records."""
 
     kvs: Sequence[KeyValue]
     moment: Moment
+    read: Read
 
     @classmethod
-    def of(cls, told: RangeResponse, part: Part | None = None) -> Self:
+    def of(cls, told: RangeResponse, read: Read, part: Part | None = None) -> Self:
         """Return what an answer to a list shows, or a part of that."""
         kvs = told.kvs if part is None else [kv for kv in told.kvs if part[0] <= kv.key < part[1]]
-        return cls(kvs=kvs, moment=Moment.of(told.header))
+        return cls(kvs=kvs, moment=Moment.of(told.header), read=read)
 
 
 class Opening:
@@ -101,7 +103,8 @@ class Opening:
             asked = self._clock()
             told = self._client.range(*self._keys.everything, cancellation)
             self._asked = asked
-            self._listed = {each: Listed.of(told, each) for each in self._due}
+            read = functools.cache(self._keys.read)  # once, for the claim and for the routes
+            self._listed = {each: Listed.of(told, read, each) for each in self._due}
         return self._listed.get(part)
 
     def _drop_old(self) -> None:

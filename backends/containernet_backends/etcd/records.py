@@ -21,7 +21,8 @@ Under `<prefix>/routes/` there are routes that are not a record's: ours alone, s
 Nearly every record that a host ever reads is one of IPv4, written by one of us two in the very order above.
 Such a one is taken apart by two regular expressions (`_usual`), which know nothing that the full reader does
 not: what does not fit them is not refused but read in full, and where they fit, both read the same. A host
-among 5,000 reads all their records at its start, for its claim and for its routes.
+among 5,000 reads all their records at its start, for its claim and for its routes; what it needs of them is a
+`Reading`, and it makes no `Record` of each on the way.
 
 Pure: no etcd, no clock.
 """
@@ -32,7 +33,7 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from socket import inet_aton
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -52,6 +53,7 @@ LIMIT = 1 << 16
 
 _KEY = re.compile(r"([0-9.]+)-([0-9]+)(?:&([0-9a-f:]+)-([0-9]+))?")
 _NO_IPV4 = IPv4Network("0.0.0.0/0")
+_NO_ADDRESS = IPv4Address(0)
 _ADDRESS = {4: "PublicIP", 6: "PublicIPv6"}
 _DATA = {4: "BackendData", 6: "BackendV6Data"}
 _NODE = "Node"
@@ -212,38 +214,62 @@ def encode(record: Record) -> bytes:
     return _written(document)
 
 
+class Reading(NamedTuple):
+    """What all other hosts read a record for: who holds which subnets, and the routes that he announces."""
+
+    subnets: tuple[Prefix, ...]
+    node: str
+    next_hops: tuple[Address, ...]
+    routes: tuple[Route, ...]
+
+    @property
+    def owner(self) -> str:
+        """The node's name; where the record has none, the text of its address; or nothing."""
+        return self.node or next(map(str, self.next_hops), "")
+
+
+def read(key_text: str, value: bytes) -> Reading:
+    """Return what the record says under the key that ends in `key_text` (what follows `subnets/`).
+
+    Raises:
+        BadRecord: as `decode`.
+    """
+    found = _usual(key_text, value)
+    if found is None:
+        record = decode(key_text, value)
+        found = Reading(record.subnets, record.node, record.next_hops, routes(record))
+    return found
+
+
+def _usual(key_text: str, value: bytes) -> Reading | None:
+    """Return what `read` would, if key and value are written as we and flannel write them for IPv4 alone."""
+    key, said = _USUAL_KEY.fullmatch(key_text), _USUAL_VALUE.fullmatch(value)
+    if key is None or said is None or len(value) > LIMIT:
+        return None
+    address, kind, vni, mac, node = said.groups()
+    hop = IPv4Address(inet_aton(address.decode()))
+    has_hop = hop != _NO_ADDRESS
+    if kind and not has_hop:
+        return None
+    try:
+        subnet = IPv4Network((inet_aton(key[1]), int(key[2])))
+    except ValueError:  # bits behind its length
+        return None
+    name = node.decode() if node else ""
+    announced: tuple[Route, ...] = ()
+    if kind:
+        data = (("VNI", int(vni)), ("VtepMAC", mac.decode())) if vni else ()
+        tunnel = Tunnel(type=kind.decode(), data=data)
+        announced = (Route(prefix=subnet, node=name or str(hop), next_hop=hop, tunnel=tunnel),)
+    return Reading((subnet,), name, (hop,) if has_hop else (), announced)
+
+
 def decode(key_text: str, value: bytes) -> Record:
     """Return the record under the key that ends in `key_text` (what follows `subnets/`).
 
     Raises:
         BadRecord: it is none, or it wants packets but has no address for any of its subnets. Nothing else.
     """
-    return _usual(key_text, value) or _decode(key_text, value)
-
-
-def _usual(key_text: str, value: bytes) -> Record | None:
-    """Return what `_decode` would, if key and value are written as we and flannel write them for IPv4 alone."""
-    key, said = _USUAL_KEY.fullmatch(key_text), _USUAL_VALUE.fullmatch(value)
-    if key is None or said is None or len(value) > LIMIT:
-        return None
-    address, kind, vni, mac, node = said.groups()
-    hop = int.from_bytes(inet_aton(address.decode()), "big")
-    if kind and not hop:
-        return None
-    try:
-        subnet = IPv4Network((inet_aton(key[1]), int(key[2])))
-    except ValueError:  # bits behind its length
-        return None
-    return Record(
-        subnets=(subnet,),
-        node=node.decode() if node else "",
-        next_hops=(IPv4Address(hop),) if hop else (),
-        type=kind.decode() if kind else "",
-        data=((4, (("VNI", int(vni)), ("VtepMAC", mac.decode()))),) if vni else (),
-    )
-
-
-def _decode(key_text: str, value: bytes) -> Record:
     subnets = subnets_of(key_text)
     fields = gojson.members(_read(key_text, value), [*_ADDRESS.values(), "BackendType", *_DATA.values()])
     kind = fields.get("BackendType", "")

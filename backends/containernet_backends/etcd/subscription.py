@@ -118,7 +118,7 @@ class EtcdSubscription:
 
     def _list(self, opening: Opening | None = None) -> Moment:
         listed = opening and opening.take(self._keys.told, self._cancellation)
-        listed = listed or Listed.of(self._client.range(*self._keys.told, self._cancellation))
+        listed = listed or Listed.of(self._client.range(*self._keys.told, self._cancellation), self._keys.read)
         self._received.put(partial(self._listed, listed))
         return listed.moment
 
@@ -128,7 +128,7 @@ class EtcdSubscription:
         self._due.append(self._view.snapshot())
 
     def _listed(self, listed: Listed) -> None:
-        self._due.append(self._view.load(listed.kvs, moment=listed.moment))
+        self._due.append(self._view.load(listed.kvs, moment=listed.moment, read=listed.read))
 
     def _changed(self, response: WatchResponse) -> None:
         for event in response.events:

@@ -11,7 +11,8 @@ until it is mended or gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import attrs
 
@@ -21,10 +22,12 @@ from containernet.model import Prefix, Route
 from . import records
 from .messages import KeyValue
 from .moments import Moment
+from .records import Reading
 
 SHOWN = 200  # characters of a key's name
 
 Part = tuple[bytes, bytes]  # a range of keys: the first, and the first behind
+Read = Callable[[KeyValue], Reading]  # raises BadRecord
 
 
 class Keys:
@@ -48,6 +51,14 @@ class Keys:
         self.told: Part = (self.routes, end)
         self.everything: Part = (self.config, end)
 
+    def read(self, kv: KeyValue) -> Reading:
+        """Return what a record says.
+
+        Raises:
+            BadRecord: it is none.
+        """
+        return records.read(text(kv.key, self.subnets), kv.value)
+
 
 def after(prefix: bytes) -> bytes:
     """Return the first key behind all that begin with `prefix`."""
@@ -64,6 +75,14 @@ def _short(name: str) -> str:
     return name if len(name) <= SHOWN else f"{name[:SHOWN]}... ({len(name)} characters)"
 
 
+class _Kept(NamedTuple):
+    """What is kept of a key: enough to know it again, and the routes that it told when it was read last."""
+
+    mod_revision: int
+    digest: int  # of value and lease: 64 bits, salted by this process
+    routes: tuple[Route, ...]
+
+
 class View:
     """Every route that is told, by the key that tells it.
 
@@ -73,9 +92,9 @@ class View:
     def __init__(self, keys: Keys) -> None:
         self.revision = self.cluster = self.term = 0
         self._keys = keys
-        self._there: dict[bytes, KeyValue] = {}
-        self._told: dict[bytes, tuple[Route, ...]] = {}
-        self._by_prefix: dict[Prefix, dict[bytes, Route]] = {}
+        self._kept: dict[bytes, _Kept] = {}
+        # The keys that tell of a prefix, in order: b".../routes/..." comes before b".../subnets/...".
+        self._tellers: dict[Prefix, tuple[bytes, ...]] = {}
         self._set_aside: dict[bytes, Quarantined] = {}
 
     @property
@@ -83,68 +102,77 @@ class View:
         """How far in which history it is."""
         return Moment(cluster=self.cluster, term=self.term, revision=self.revision)
 
-    def load(self, listed: Iterable[KeyValue], *, moment: Moment) -> Snapshot:
-        """Forget everything and take what a list at a moment shows."""
-        before, self._told, self._by_prefix, self._set_aside = self._told, {}, {}, {}
-        self._there = {each.key: each for each in listed}
-        for each in self._there.values():
-            routes = self._parse(each)
-            # What cannot be read now was perhaps read before.
-            self._hold(each.key, before.get(each.key, ()) if routes is None else routes)
+    def load(self, listed: Iterable[KeyValue], *, moment: Moment, read: Read | None = None) -> Snapshot:
+        """Forget everything and take what a list at a moment shows.
+
+        Args:
+            read: reads a record, if not `Keys.read`.
+        """
+        before, self._kept, self._tellers, self._set_aside = self._kept, {}, {}, {}
+        for each in listed:
+            routes = self._parse(each, read or self._keys.read)
+            if routes is None:  # what cannot be read now was perhaps read before
+                routes = before[each.key].routes if each.key in before else ()
+            self._keep(each, routes)
         self.cluster, self.term, self.revision = moment.cluster, moment.term, moment.revision
         return self.snapshot()
 
     def put(self, changed: KeyValue) -> list[Event]:
         """Fold a written key in."""
         self.revision = changed.mod_revision
-        self._there[changed.key] = changed
         mended = self._set_aside.pop(changed.key, None)
-        routes = self._parse(changed)
+        routes = self._parse(changed, self._keys.read)
         if routes is None:
+            self._keep(changed, self._told(changed.key))
             return [self._set_aside[changed.key]]
-        events = self._change(changed.key, routes)
+        events = self._change(changed.key, routes, changed)
         return [*events, attrs.evolve(mended, reason="")] if mended else events
 
     def delete(self, key: bytes, *, revision: int) -> list[Event]:
         """Fold a deleted key in."""
         self.revision = revision
-        self._there.pop(key, None)
         mended = self._set_aside.pop(key, None)
-        events = self._change(key, ())
+        events = self._change(key, (), None)
         return [*events, attrs.evolve(mended, reason="")] if mended else events
 
     def snapshot(self) -> Snapshot:
         """Return everything that is told."""
-        routes = [route for prefix in self._by_prefix if (route := self._best(prefix)) is not None]
+        routes = [route for prefix in self._tellers if (route := self._best(prefix)) is not None]
         return Snapshot(routes=routes, quarantined=self._set_aside.values())
 
     def like(self, newest: Iterable[KeyValue], *, count: int) -> bool:
         """Return whether there are `count` keys in all, and `newest` is one of those written last."""
-        last = max((each.mod_revision for each in self._there.values()), default=0)
-        return count == len(self._there) and all(
-            each.mod_revision == last and self._there.get(each.key) == each for each in newest
+        last = max((kept.mod_revision for kept in self._kept.values()), default=0)
+        return count == len(self._kept) and all(
+            each.mod_revision == last
+            and (kept := self._kept.get(each.key)) is not None
+            and (kept.mod_revision, kept.digest) == (each.mod_revision, _digest(each))
+            for each in newest
         )
 
-    def _parse(self, each: KeyValue) -> tuple[Route, ...] | None:
+    def _parse(self, each: KeyValue, read: Read) -> tuple[Route, ...] | None:
         """Return what a key tells, nothing if it is none of ours; None: it was set aside."""
         try:
+            if each.key.startswith(self._keys.subnets):
+                return read(each).routes
             if each.key.startswith(self._keys.routes):
                 return (records.decode_route(text(each.key, self._keys.routes), each.value),)
-            if each.key.startswith(self._keys.subnets):
-                return records.routes(records.decode(text(each.key, self._keys.subnets), each.value))
         except records.BadRecord as error:
             name = _short(text(each.key))
             self._set_aside[each.key] = Quarantined(key=name, reason=str(error))
             return None
         return ()
 
-    def _change(self, key: bytes, routes: tuple[Route, ...]) -> list[Event]:
-        old = self._told.get(key, ())
-        if routes == old:
-            return []
-        prefixes = dict.fromkeys(route.prefix for route in (*old, *routes))
+    def _change(self, key: bytes, routes: tuple[Route, ...], kv: KeyValue | None) -> list[Event]:
+        """Let a key tell of other routes; None: it is gone."""
+        old = self._told(key)
+        prefixes = dict.fromkeys(route.prefix for route in (*old, *routes)) if routes != old else {}
         before = {prefix: self._best(prefix) for prefix in prefixes}
-        self._hold(key, routes)
+        if kv is None:
+            self._unsay(key)
+            self._kept.pop(key, None)
+        else:
+            self._keep(kv, routes)
         events: list[Event] = []
         for prefix in prefixes:
             best = self._best(prefix)
@@ -152,18 +180,31 @@ class View:
                 events.append(Withdrawn(prefix=prefix) if best is None else Announced(route=best))
         return events
 
-    def _hold(self, key: bytes, routes: tuple[Route, ...]) -> None:
-        for route in self._told.pop(key, ()):
-            told = self._by_prefix[route.prefix]
-            del told[key]
-            if not told:
-                del self._by_prefix[route.prefix]
-        if routes:
-            self._told[key] = routes
-        for route in routes:
-            self._by_prefix.setdefault(route.prefix, {})[key] = route
+    def _told(self, key: bytes) -> tuple[Route, ...]:
+        kept = self._kept.get(key)
+        return () if kept is None else kept.routes
+
+    def _keep(self, kv: KeyValue, routes: tuple[Route, ...]) -> None:
+        if self._told(kv.key) is not routes:
+            self._unsay(kv.key)
+            for route in routes:
+                others = self._tellers.get(route.prefix, ())
+                self._tellers[route.prefix] = tuple(sorted((kv.key, *others))) if others else (kv.key,)
+        self._kept[kv.key] = _Kept(kv.mod_revision, _digest(kv), routes)
+
+    def _unsay(self, key: bytes) -> None:
+        for route in self._told(key):
+            others = tuple(each for each in self._tellers.pop(route.prefix) if each != key)
+            if others:
+                self._tellers[route.prefix] = others
 
     def _best(self, prefix: Prefix) -> Route | None:
-        told = self._by_prefix.get(prefix)
-        # b".../routes/..." comes before b".../subnets/...".
-        return told[min(told)] if told else None
+        tellers = self._tellers.get(prefix)
+        if tellers is None:
+            return None
+        routes = self._kept[tellers[0]].routes
+        return routes[0] if len(routes) == 1 else next(each for each in routes if each.prefix == prefix)
+
+
+def _digest(kv: KeyValue) -> int:
+    return hash((kv.value, kv.lease))
