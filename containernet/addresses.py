@@ -174,6 +174,11 @@ class AddressBook:
             rows = self._db.execute("SELECT * FROM endpoint ORDER BY container, interface").fetchall()
         return tuple(map(self._endpoint, rows))
 
+    def has_room(self, subnets: tuple[Prefix, ...]) -> bool:
+        """Return whether each of `subnets` has an address that nobody holds."""
+        with self._lock, _translated(self._path):
+            return all(_has_free(self._db, *_bounds(subnet)) for subnet in subnets)
+
     def close(self) -> None:
         """Let go of the file; may be called twice."""
         with self._lock, _translated(self._path):
@@ -318,6 +323,13 @@ def _take_free(db: sqlite3.Connection, number: int) -> bool:
         return True
     row = db.execute("SELECT age, address FROM released WHERE address = ?", (_bytes(number),)).fetchone()
     return _unrelease(db, row) is not None
+
+
+def _has_free(db: sqlite3.Connection, low: int, high: int) -> bool:
+    bounds = _bytes(low), _bytes(high)
+    released = db.execute("SELECT 1 FROM released WHERE address BETWEEN ? AND ? LIMIT 1", bounds)
+    fresh = db.execute("SELECT 1 FROM fresh WHERE last >= ? AND first <= ? LIMIT 1", bounds)
+    return bool(released.fetchone() or fresh.fetchone())
 
 
 def _take_fresh(db: sqlite3.Connection, low: int, high: int) -> int | None:

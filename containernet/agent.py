@@ -35,6 +35,7 @@ from .endpoints import Endpoints
 from .errors import (
     ContainernetError,
     KernelError,
+    NotReady,
     PermissionRefused,
     StateError,
     StoreError,
@@ -232,6 +233,18 @@ class Agent:
     def strangers(self, network: str, known: Collection[tuple[str, str]]) -> tuple[Endpoint, ...]:
         """Return what a runtime added to a CNI network, but for what it knows; see `Endpoints.strangers`."""
         return self._inbox.call(lambda: self._endpoints.strangers(network, known))
+
+    def has_room(self) -> bool:
+        """Return whether another container could have addresses."""
+        return self._inbox.call(self._endpoints.has_room)
+
+    def collect_gone(self) -> tuple[Endpoint, ...]:
+        """Detach every container whose namespace is gone, an operator's too; return them.
+
+        Raises:
+            KernelError, StateError: some could not be.
+        """
+        return self._inbox.call(lambda: self._when_programmed(self._collect_all))
 
     def detach(self, container: str, *, interface: str = "eth0") -> bool:
         """Take the interface away and free its addresses; False: there was none."""
@@ -536,7 +549,7 @@ class Agent:
 
     def _when_programmed(self, function: Callable[[], _Result]) -> _Result:
         if not self._has_read:
-            raise KernelError(
+            raise NotReady(
                 f"node {self._node.name} is not programmed yet: "
                 f"{'; '.join(self._status().reasons)}; try again, or ask `containernet status`"
             )
@@ -559,6 +572,12 @@ class Agent:
             return
         for each in collected:
             log.info("collected: container %s of %s, whose namespace is gone", each.container, each.network)
+
+    def _collect_all(self) -> tuple[Endpoint, ...]:
+        self._reconciler.refresh()
+        collected = self._endpoints.collect_gone(everybody=True)
+        self._reconciler.apply()
+        return collected
 
     # What is remembered.
 

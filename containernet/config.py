@@ -84,6 +84,7 @@ class DaemonTable:
     Args:
         state_dir: kept across reboots. run_dir: socket and lock.
         lease_ttl: seconds that a lease is asked for; the routes of a host that died leave after it.
+        socket_group: the group that may use the socket, besides root; empty: the daemon's own.
         log: debug, info, warning or error.
         subnet_file: where to write the node's subnet for those who read flannel's /run/flannel/subnet.env;
             empty: nowhere.
@@ -92,6 +93,7 @@ class DaemonTable:
     state_dir: str = "/var/lib/containernet"
     run_dir: str = "/run/containernet"
     lease_ttl: float = 2700.0
+    socket_group: str = ""
     log: str = "info"
     subnet_file: str = ""
 
@@ -135,6 +137,11 @@ class Config:
     def socket(self) -> Path:
         """Where the daemon is asked."""
         return Path(self.daemon.run_dir) / "containernet.sock"
+
+    @property
+    def letters(self) -> Path:
+        """Where runtimes leave what they could not ask."""
+        return Path(self.daemon.run_dir) / "letters"
 
     @property
     def addresses(self) -> Path:

@@ -5,8 +5,10 @@
     <- {"version": 1, "error": {"type": "KernelError", "message": "..."}}
 
 The server hands a command to a function and knows nothing of what it does. A client that is slow, hostile or
-gone harms nobody else: each has its own thread, a line has a limit, a pause has a limit, and so has their
-number. The socket's mode is 0660: whoever may write to it may attach containers.
+gone harms nobody else: each has its own thread, and a line has a limit. So has their number: beyond it the
+next ones wait in line, and whoever has been connected for a while and says nothing makes room for them. What is
+asked by somebody who has gone away since is not done. The socket's mode is 0660: whoever may write to it may
+attach containers.
 """
 
 from __future__ import annotations
@@ -14,9 +16,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
+import select
+import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +33,11 @@ from .errors import ConfigError, ContainernetError, DaemonUnavailable
 log = logging.getLogger(__name__)
 
 VERSION = 1
-LINE_LIMIT = 64 * 1024
-CLIENT_LIMIT = 64
-PAUSE_LIMIT = 30.0
+LINE_LIMIT = 1024 * 1024  # octets
+CLIENT_LIMIT = 256
+BACKLOG = 1024  # clients that wait to be accepted, and do not notice
+PAUSE_LIMIT = 30.0  # seconds
+GRACE = 1.0  # seconds in which a client can say what it wants, however many others want something
 
 Handler = Callable[[Mapping[str, Any]], Any]
 
@@ -41,13 +49,17 @@ class ControlServer:
         path: the socket's path; one that is there already is replaced: the caller holds the host's lock, so
             it is stale.
         commands: name to function; the function gets the request and returns what JSON can hold.
+        group: the name of the group that may use the socket; empty: the group of this process.
+
+    Raises:
+        ConfigError: the socket cannot be there, or there is no such group, or it cannot be given to it.
     """
 
-    def __init__(self, path: Path, commands: Mapping[str, Handler]) -> None:
+    def __init__(self, path: Path, commands: Mapping[str, Handler], *, group: str = "") -> None:
         self._path = path
         self._commands = commands
-        self._clients: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._waiting_since: dict[socket.socket, float] = {}  # for a request; infinite: it is being answered
+        self._changed = threading.Condition()
         self._closing = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o117)
@@ -59,7 +71,12 @@ class ControlServer:
             raise ConfigError(f"cannot listen on {path}: {error}; choose another run_dir") from error
         finally:
             os.umask(old)
-        self._listener.listen(CLIENT_LIMIT)
+        try:
+            _give_to(path, group)
+        except ConfigError:
+            self._listener.close()
+            raise
+        self._listener.listen(BACKLOG)
         self._thread = threading.Thread(target=self._accept, name="containernet-control", daemon=True)
         self._thread.start()
 
@@ -70,11 +87,9 @@ class ControlServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(timeout=5.0)
-        with self._lock:
-            clients = list(self._clients)
-        for client in clients:
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+        with self._changed:
+            for client in self._waiting_since:
+                _hang_up(client)
         self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
@@ -86,29 +101,38 @@ class ControlServer:
                     return
                 threading.Event().wait(0.1)  # out of descriptors: clients that leave free some
                 continue
-            with self._lock:
-                full = len(self._clients) >= CLIENT_LIMIT
-                if not full:
-                    self._clients.add(client)
-            if full:
-                client.close()
-                continue
+            self._admit(client)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _admit(self, client: socket.socket) -> None:
+        """Wait until there is room for one more client; make some."""
+        with self._changed:
+            while len(self._waiting_since) >= CLIENT_LIMIT and not self._closing:
+                longest = min(self._waiting_since, key=self._waiting_since.__getitem__)
+                if self._waiting_since[longest] < time.monotonic() - GRACE:
+                    _hang_up(longest)
+                    self._waiting_since[longest] = math.inf  # its thread ends; the next one is another
+                self._changed.wait(0.1)
+            self._waiting_since[client] = time.monotonic()
 
     def _serve(self, client: socket.socket) -> None:
         try:
             client.settimeout(PAUSE_LIMIT)
-            with client, client.makefile("rwb") as stream:
-                while line := stream.readline(LINE_LIMIT + 1):
+            with client.makefile("rwb") as stream:
+                while (line := stream.readline(LINE_LIMIT + 1)) and not _is_gone(client):
+                    self._waiting_since[client] = math.inf
                     stream.write(self._answer(line) + b"\n")
                     stream.flush()
                     if len(line) > LINE_LIMIT:
                         return
+                    self._waiting_since[client] = time.monotonic()
         except (OSError, ValueError):
             log.debug("a client of %s went away", self._path)
         finally:
-            with self._lock:
-                self._clients.discard(client)
+            with self._changed:
+                del self._waiting_since[client]
+                client.close()  # under the lock: nobody hangs up on a descriptor that is somebody else's by now
+                self._changed.notify()
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -136,6 +160,26 @@ class ControlServer:
                 f"unknown command {request.get('command')!r}; known are: {', '.join(sorted(self._commands))}"
             )
         return handler(request)
+
+
+def _give_to(path: Path, group: str) -> None:
+    if group:
+        try:
+            shutil.chown(path, group=group)
+        except (LookupError, OSError) as error:
+            raise ConfigError(f"socket_group = {group!r}: cannot give {path} to it: {error}") from error
+
+
+def _hang_up(client: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+
+
+def _is_gone(client: socket.socket) -> bool:
+    """Return whether the other side has closed its end; not, if it only has nothing more to say."""
+    poll = select.poll()
+    poll.register(client, 0)
+    return bool(poll.poll(0))
 
 
 def ask(path: Path, command: str, *, timeout: float = 60.0, **arguments: object) -> Any:

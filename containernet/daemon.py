@@ -23,6 +23,7 @@ from . import config as configuration, questions, remembered, subnet_file
 from .addresses import AddressBook
 from .agent import Agent
 from .assembly import Parts, assembled
+from .cni.plugin import Plugin
 from .config import Config
 from .contracts import Settings
 from .control import ControlServer
@@ -91,10 +92,12 @@ def run(config: Config, *, leave: bool = False) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
-        server = ControlServer(config.socket, _commands(agent, config, parts))
+        plugin = Plugin(agent, local=parts.local, letters=config.letters)
+        commands = _commands(agent, config, parts, plugin)
+        server = ControlServer(config.socket, commands, group=config.daemon.socket_group)
         stack.callback(server.close)
         log.info("started: node %s on %s", *_who(agent))
-        agent.run(leave=leave, when_ready=lambda: notify("READY=1"))
+        agent.run(leave=leave, when_ready=lambda: _ready(plugin))
         notify("STOPPING=1")
         log.info("stopped; %s", "everything given back" if leave else "forwarding goes on")
 
@@ -110,10 +113,25 @@ def notify(state: str) -> None:
         connection.sendto(state.encode(), address)
 
 
-def _commands(agent: Agent, config: Config, parts: Parts) -> Mapping[str, Any]:
+def _ready(plugin: Plugin) -> None:
+    try:
+        plugin.open_letters()
+    except (ContainernetError, OSError) as error:
+        log.error("what was asked for while no daemon answered is not done yet: %s", error)
+    notify("READY=1")
+
+
+def _collect_gone(agent: Agent, plugin: Plugin) -> Mapping[str, Any]:
+    plugin.open_letters()
+    return {"collected": [endpoint_to_json(endpoint) for endpoint in agent.collect_gone()]}
+
+
+def _commands(agent: Agent, config: Config, parts: Parts, plugin: Plugin) -> Mapping[str, Any]:
     stores = {config.leases.name: parts.leases, config.routes.name: parts.routes}
     return {
         "ask": lambda request: questions.answer(stores, request),
+        "cni": plugin.answer,
+        "gc": lambda _request: _collect_gone(agent, plugin),
         "status": lambda _request: agent.status().to_json(),
         "attach": lambda request: endpoint_to_json(
             agent.attach(

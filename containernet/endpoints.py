@@ -177,8 +177,15 @@ class Endpoints:
         for container, interface in list(self._held):
             self.forget(container, interface)
 
-    def collect_gone(self) -> tuple[Endpoint, ...]:
+    def has_room(self) -> bool:
+        """Return whether another container could have an address in each of the node's subnets."""
+        return self._node is not None and self._addresses.has_room(self._node.subnets)
+
+    def collect_gone(self, *, everybody: bool = False) -> tuple[Endpoint, ...]:
         """After a full read: let go of the endpoints whose interface died with its namespace.
+
+        Args:
+            everybody: forget those that an operator attached as well.
 
         Returns:
             Those that are forgotten: whoever gave them their namespaces has taken those away, and so asks for
@@ -187,14 +194,15 @@ class Endpoints:
         forgotten = []
         for endpoint in self.all():
             wanted = self._wanted(endpoint)
-            if not endpoint.network and not wanted:
+            forgettable = everybody or bool(endpoint.network)
+            if not forgettable and not wanted:
                 continue  # gone or stranded: that is known
             if wanted and all(key in self._reconciler.programmed for key in wanted):
                 continue
             try:
                 self._inside(endpoint.netns).close()
             except (KernelError, PermissionRefused) as error:
-                if endpoint.network and isinstance(error, NamespaceGone):
+                if forgettable and isinstance(error, NamespaceGone):
                     self.forget(*endpoint.name)
                     forgotten.append(endpoint)
                 elif wanted:

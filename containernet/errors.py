@@ -99,6 +99,12 @@ class KernelError(ContainernetError):
     exit_code = 6
 
 
+class NotReady(KernelError):
+    """The node is not programmed yet, or the kernel could not be read yet."""
+
+    retryable = True
+
+
 class NamespaceGone(KernelError):
     """No network namespace is at that path, any more or at all."""
 

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def replace(path: Path, pieces: Iterable[str]) -> None:
+def replace(path: Path, pieces: Iterable[str], *, mode: int | None = None) -> None:
     """Make these pieces of text all that is in the file at `path`, in one step, durably.
+
+    Args:
+        mode: the file's permissions; None: those that this process gives a new file.
 
     Raises:
         OSError: no space, no permission; the file that was there is still there, and nothing beside it.
@@ -19,6 +22,8 @@ def replace(path: Path, pieces: Iterable[str]) -> None:
         with fresh.open("w") as file:
             file.writelines(pieces)
             file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError:

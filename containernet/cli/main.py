@@ -27,7 +27,7 @@ give; 6 kernel; 7 already running; 8 no daemon; 9 not ready; 10 the node's own f
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command of the command line; exits with its code."""
-    from containernet.cli import ask, inspect, lab, network, operate
+    from containernet.cli import ask, cni, inspect, lab, network, operate
 
     parser = argparse.ArgumentParser(
         prog="containernet",
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", type=Path, help="default: /etc/containernet/containernet.toml")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (operate, inspect, network, lab):
+    for module in (operate, inspect, network, cni, lab):
         module.add_parser(commands)
     ask.add_parser(commands, sys.argv[1:] if arguments is None else arguments)
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Commands that change something: attach, detach, cleanup."""
+"""Commands that change something: attach, detach, gc, cleanup."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--interface", default="eth0", metavar="NAME")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=detach)
+
+    parser = commands.add_parser("gc", help="detach the containers whose network namespace is gone")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=collect)
 
     parser = commands.add_parser(
         "cleanup", help="take everything of ours out of the kernel; the daemon must not be running"
@@ -63,6 +67,17 @@ def detach(arguments: argparse.Namespace) -> int:
         show_json(answer)
     else:
         print(f"{arguments.container} {'detached' if answer['detached'] else 'was not attached'}")
+    return 0
+
+
+def collect(arguments: argparse.Namespace) -> int:
+    """Ask the daemon to detach whoever is gone, and show them."""
+    answer = ask(load(arguments).socket, "gc")
+    if arguments.json:
+        show_json(answer)
+    else:
+        for endpoint in answer["collected"]:
+            print(f"{endpoint['container']} {endpoint['interface']} {' '.join(endpoint['addresses'])}")
     return 0
 
 

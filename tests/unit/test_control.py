@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import select
 import socket
 import stat
 import threading
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from containernet.control import LINE_LIMIT, ControlServer, ask
+from containernet.control import CLIENT_LIMIT, GRACE, LINE_LIMIT, ControlServer, ask
 from containernet.errors import (
     AddressesExhausted,
     ConfigError,
@@ -122,32 +124,73 @@ def test_a_client_that_says_nothing_holds_nobody_up(path: Path) -> None:
         assert ask(path, "echo", text="x") == "x"
 
 
-def test_a_hundred_clients_at_once(path: Path) -> None:
-    """Each gets its own answer, or is told at once that nobody has time."""
-
-    def one(number: int) -> bool:
-        try:
-            return bool(ask(path, "echo", text=str(number)) == str(number))
-        except DaemonUnavailable:
-            return True
-
-    with ThreadPoolExecutor(32) as pool:
-        assert all(pool.map(one, range(100)))
+def test_more_clients_at_once_than_there_is_room_for(path: Path) -> None:
+    """The others wait in line, and each gets its own answer."""
+    waiting = [connect(path) for _ in range(CLIENT_LIMIT + 200)]
+    for number, connection in enumerate(waiting):
+        connection.sendall(json.dumps({"version": 1, "command": "echo", "text": number}).encode() + b"\n")
+    for number, connection in enumerate(waiting):
+        with connection, connection.makefile("rb") as stream:
+            assert json.loads(stream.readline())["result"] == number
 
 
-def test_more_than_the_limit_are_hung_up_on(path: Path) -> None:
-    """And when they have gone there is room again."""
-    idle = [connect(path) for _ in range(64)]
+def test_who_says_nothing_makes_room_for_others(path: Path) -> None:
+    """And who trickles; who is being answered does not, and neither does who has just come."""
+    idle = [connect(path) for _ in range(CLIENT_LIMIT)]
     for connection in idle:
-        connection.sendall(b'{"version": 1, "command": "echo", "text": "in"}\n')
-        assert connection.recv(100)
-    with pytest.raises(DaemonUnavailable):
-        ask(path, "echo")
+        connection.sendall(b"{")
+    assert ask(path, "echo", text="x", timeout=SOON) == "x"
+    assert idle[0].recv(1) == b""
+    assert not select.select([idle[-1]], [], [], 0)[0]
     for connection in idle:
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(1) == b"", "the server has hung up too, and forgotten the client"
         connection.close()
-    assert ask(path, "echo", text="x") == "x"
+
+
+def test_who_is_being_answered_is_not_hung_up_on(tmp_path: Path) -> None:
+    """However long that takes; the next one waits for it."""
+    path, going, go_on = tmp_path / "s", threading.Semaphore(0), threading.Event()
+
+    def wait(request: Mapping[str, Any]) -> str:
+        going.release()
+        go_on.wait(SOON)
+        return "done"
+
+    with closing(ControlServer(path, {"wait": wait})), ThreadPoolExecutor(CLIENT_LIMIT + 1) as threads:
+        answers = [threads.submit(ask, path, "wait") for _ in range(CLIENT_LIMIT + 1)]
+        for _ in range(CLIENT_LIMIT):
+            assert going.acquire(timeout=SOON)
+        threading.Event().wait(1.5 * GRACE)
+        go_on.set()
+        assert [answer.result(SOON) for answer in answers] == ["done"] * (CLIENT_LIMIT + 1)
+
+
+def test_what_nobody_waits_for_is_not_done(tmp_path: Path) -> None:
+    """Whoever asked has gone, and perhaps asks for something else by now."""
+    path, first, go_on, asked = tmp_path / "s", threading.Event(), threading.Event(), list[str]()
+
+    def note(request: Mapping[str, Any]) -> None:
+        asked.append(request["who"])
+        first.set()
+        go_on.wait(SOON)
+
+    with closing(ControlServer(path, {"note": note})) as server:
+        with connect(path) as impatient:
+            for who in ("one", "two"):
+                impatient.sendall(json.dumps({"version": 1, "command": "note", "who": who}).encode() + b"\n")
+            assert first.wait(SOON)
+        go_on.set()
+        ask(path, "note", who="three")
+        assert sorted(asked) == ["one", "three"]
+        del server
+
+
+def test_the_socket_is_given_to_a_group(tmp_path: Path) -> None:
+    """That its members may use it; an unknown group is the operator's to change."""
+    own = grp.getgrgid(os.getgid()).gr_name
+    with closing(ControlServer(tmp_path / "s", {}, group=own)):
+        assert (tmp_path / "s").stat().st_gid == os.getgid()
+    with pytest.raises(ConfigError, match="socket_group = 'no such group'"):
+        ControlServer(tmp_path / "s", {}, group="no such group")
 
 
 def test_only_owner_and_group_may_talk(path: Path) -> None:

@@ -43,7 +43,7 @@ NAMES = [
     *("Reconciler", "Endpoints", "snapshot", "Agent", "Status"),
     *("Config", "NodeTable", "describe_node"),
     *("Installed", "installed", "kernel", "lease_store", "local_dataplane", "remote_dataplane", "route_store"),
-    *("AddressesExhausted", "AddressTaken", "AlreadyAttached", "NamespaceGone"),
+    *("AddressesExhausted", "AddressTaken", "AlreadyAttached", "NamespaceGone", "NotReady"),
     *("AlreadyRunning", "ConfigError", "ContainernetError", "DaemonUnavailable"),
     *("ExhaustedError", "KernelError", "LeaseLost", "LeaseTaken", "MissingPackage", "PermissionRefused"),
     *("RouteRefused", "StateCorrupt", "StateUnavailable", "StoreCorrupt", "StoreError", "StoreRefused"),

@@ -35,6 +35,7 @@ from .ownership import keeps_address_protocol
 from .reading import read_items
 from .recall import Recall
 from .refusals import FORBIDDEN, GONE, Refused, explain
+from .removal import Removals
 from .rivals import find_rivals
 from .socket import NetlinkSocket
 from .sysctls import change_sysctl, read_sysctl
@@ -63,6 +64,7 @@ class NetlinkKernel:
         self._listener: Listener | None = None
         self._waiting = 0
         self._closed = False
+        self._removals = Removals(lambda: self._enter(NetlinkSocket))
         self._encoder = Encoder()
         self._recall = Recall()
         self._sysctls: dict[str, Sysctl] = {}
@@ -162,6 +164,7 @@ class NetlinkKernel:
             if self._listener is not None:
                 self._listener.wake()
             self._stop_listening()
+            self._removals.wait()
             for held in (self._socket, self._namespace):
                 if held is not None:
                     held.close()
@@ -223,7 +226,7 @@ class NetlinkKernel:
             try:
                 match operation.item:
                     case Link():
-                        change_link(socket, operation)
+                        change_link(socket, operation, self._removals)
                     case BridgePort():
                         change_port(socket, operation)
                     case Sysctl() as setting:

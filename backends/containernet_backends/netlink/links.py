@@ -22,6 +22,7 @@ from .namespaces import Namespace
 from .new_links import new_link
 from .ownership import ALIAS
 from .refusals import GONE, Refused, explain, occupied, only_once
+from .removal import Removals
 from .socket import NetlinkSocket
 from .wire import NO_STATISTICS, LinkRecord, decode_link, link_body
 
@@ -40,24 +41,28 @@ def find_link(socket: NetlinkSocket, name: str) -> LinkRecord | None:
     return decode_link(found) if isinstance(found, bytes) else None
 
 
-def change_link(socket: NetlinkSocket, operation: Operation) -> None:
+def change_link(socket: NetlinkSocket, operation: Operation, removals: Removals) -> None:
     """Carry out an operation on a link. Raises Refused."""
     link = operation.item
     assert isinstance(link, Link)
     present = find_link(socket, link.name)
     if isinstance(operation, Delete):
         if present and (present.ours or present.half_made):
-            _delete(socket, operation, present)
+            _delete(socket, operation, present, removals)
     elif isinstance(operation, Create) and (present is None or present.half_made):
         if present:
-            _delete(socket, operation, present)
+            _delete(socket, operation, present, removals)
         _create(socket, operation, link)
     else:
         _adopt(socket, operation, link, present)
 
 
-def _delete(socket: NetlinkSocket, operation: Operation, present: LinkRecord) -> None:
-    _require(operation, socket.request(c.RTM_DELLINK, 0, link_body(index=present.index)), forgive=GONE)
+def _delete(socket: NetlinkSocket, operation: Operation, present: LinkRecord, removals: Removals) -> None:
+    if present.kind == Veth.kind:
+        refused = removals.remove(socket, present.index)
+    else:
+        refused = socket.request(c.RTM_DELLINK, 0, link_body(index=present.index))
+    _require(operation, refused, forgive=GONE)
 
 
 def _adopt(socket: NetlinkSocket, operation: Operation, link: Link, present: LinkRecord | None) -> None:

@@ -1,0 +1,41 @@
+"""What runtimes asked for while no daemon answered: a directory of requests, for the next one to do.
+
+A DEL succeeds without a daemon, and nobody asks twice. So the executable leaves the request here, and the
+daemon does what the letters say before it does anything else for a runtime: what is in a letter was asked for
+before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class Letters:
+    """A directory of letters.
+
+    Args:
+        path: the directory, for this user alone; made if it is not there.
+        handle: does what a letter says; whatever it raises, the letter is kept for the next time.
+    """
+
+    def __init__(self, path: Path, handle: Callable[[bytes], None]) -> None:
+        path.mkdir(mode=0o700, exist_ok=True)
+        self._path = path
+        self._handle = handle
+        self._lock = threading.Lock()
+
+    def open_all(self) -> None:
+        """Do what every letter says, and throw it away. May be called from any thread; one opens at a time.
+
+        Raises:
+            OSError: the directory cannot be read. Whatever `handle` raises.
+        """
+        with self._lock:  # a letter that two read would be done twice, the second time perhaps too late
+            for letter in sorted(self._path.iterdir()):
+                self._handle(letter.read_bytes())
+                letter.unlink()

@@ -1,0 +1,150 @@
+"""A host with containernetd and its plugin, in a network namespace of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from containernet import config as configuration
+from containernet.cni.install import Places, configuration as network, install
+from containernet.control import ask
+from tests.kernel.conftest import Netns
+from tests.waiting import wait_until
+
+from .runtime import Runtime
+
+CONFIG = """
+[node]
+name = "{name}"
+interface = "eth0"
+[network]
+pool = "10.4.0.0/16"
+pool6 = "fd00:4::/48"
+[store.sqlite]
+path = "{home}/store.db"
+[daemon]
+state_dir = "{home}/state"
+run_dir = "{home}/run"
+"""
+
+
+@attrs.define(kw_only=True)
+class Host:
+    """One host: its namespace, its files, and its daemon while one runs.
+
+    Args:
+        home: the directory of all its files.
+    """
+
+    netns: Netns
+    home: Path
+    name: str = "host1"
+    daemon: subprocess.Popen[str] | None = None
+
+    @property
+    def config_file(self) -> Path:
+        """The daemon's."""
+        return self.home / "containernet.toml"
+
+    @property
+    def config(self) -> configuration.Config:
+        """What it says."""
+        return configuration.load(self.config_file)
+
+    @property
+    def places(self) -> Places:
+        """Where the plugin and its configuration are."""
+        return Places(executables=self.home / "bin", configurations=self.home / "net.d")
+
+    @property
+    def runtime(self) -> Runtime:
+        """A runtime on this host."""
+        return Runtime(host=self.netns, plugin=self.places.executable, config=network("net")["plugins"][0])
+
+    def start(self) -> None:
+        """Start the daemon, and wait until it is ready."""
+        address = str(self.home / "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            Path(address).unlink(missing_ok=True)
+            notify.bind(address)
+            notify.settimeout(30)
+            with (self.home / "log").open("a") as log:
+                self.daemon = subprocess.Popen(
+                    [
+                        *("nsenter", f"--net={self.netns.path}", sys.executable),
+                        *("-m", "containernet.daemon", "--config", str(self.config_file)),
+                    ],
+                    stderr=log,
+                    text=True,
+                    env={"NOTIFY_SOCKET": address, "PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
+                )
+            assert b"READY=1" in notify.recv(4096)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the daemon by a signal."""
+        if self.daemon:
+            self.daemon.send_signal(number)
+            self.daemon.wait(30)
+            self.daemon = None
+
+    def asked(self, command: str, **arguments: Any) -> Any:
+        """Return what the daemon answers on its socket."""
+        return ask(self.config.socket, command, **arguments)
+
+    def run(self, *words: str) -> str:
+        """Run `containernet` on this host; return what it prints."""
+        program = (sys.executable, "-m", "containernet.cli.main", "--config", str(self.config_file))
+        return self.netns.run(*program, *words)
+
+    def log(self) -> str:
+        """Return what the daemon has said."""
+        return (self.home / "log").read_text()
+
+    def endpoints(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what is attached, by container."""
+        return {each["container"]: each for each in self.asked("status")["endpoints"]}
+
+    def cables(self) -> list[str]:
+        """Return the names of the host's ends of all containers' cables."""
+        lines = self.netns.ip("-brief link show").splitlines()
+        return sorted(line.split("@")[0] for line in lines if line.startswith("veth"))
+
+    def wait_for(self, before: object) -> None:
+        """Wait until nothing is left that was not there `before`."""
+        wait_until(lambda: self.holds() == before, what=f"{before} again, and not {self.holds()}")
+
+    def holds(self) -> object:
+        """Return all that an attachment could leave behind: addresses, cables, files, rules."""
+        files = sorted(str(path) for path in (self.home / "run").rglob("*"))
+        return self.endpoints(), self.cables(), files, self.netns.run("nft", "list", "ruleset")
+
+
+@contextmanager
+def host(home: Path, name: str = "host1", *, more: str = "") -> Iterator[Host]:
+    """Make a host whose daemon is ready and whose plugin is installed; end it in the end.
+
+    Args:
+        more: lines behind the end of the config file.
+    """
+    made = Host(netns=Netns(), home=home, name=name)
+    try:
+        made.netns.ip("link add eth0 type veth peer name wire")
+        made.netns.ip("link set wire up")
+        made.netns.ip("link set eth0 up")
+        made.netns.ip("address add 192.0.2.1/24 dev eth0")
+        made.netns.ip("address add 2001:db8::1/64 dev eth0 nodad")
+        made.config_file.write_text(CONFIG.format(name=name, home=home) + more)
+        install(made.places, made.config)
+        made.start()
+        yield made
+    finally:
+        made.stop(signal.SIGKILL)
+        made.netns.close()
