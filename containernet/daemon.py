@@ -12,6 +12,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -49,10 +50,20 @@ def main() -> None:
     try:
         config = configuration.load(arguments.config)
         _log_to_stderr(config.daemon.log)
+        allow_descriptors()
         run(config, leave=arguments.leave)
     except ContainernetError as error:
         print(f"containernetd: {printable(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def allow_descriptors() -> None:
+    """Let this process have as many descriptors as it may: a store may have a socket for each host.
+
+    The usual soft limit, 1024, is for programs that call select(2).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(config: Config, *, leave: bool = False) -> None:

@@ -171,10 +171,11 @@ class Raw:
             Closed: there is none, and the connection has ended.
             TimeoutError: neither within `patience` seconds.
         """
-        deadline = time.monotonic() + patience
+        deadline, incoming = time.monotonic() + patience, select.poll()
+        incoming.register(self._socket, select.POLLIN)
         while len(self._rest) < 19 or len(self._rest) < int.from_bytes(self._rest[16:18]):
             left = deadline - time.monotonic()
-            if not select.select([self._socket], [], [], max(0.0, left))[0]:
+            if not incoming.poll(max(0.0, left) * 1000):
                 raise TimeoutError(f"no message within {patience} s")
             try:
                 got = self._socket.recv(1 << 16)

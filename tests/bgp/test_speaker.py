@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address, ip_network
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,28 @@ class TestCallers:
             wait_until(lambda: descriptors() == before, what="all are closed")
             wait_until(lambda: session_possible(at), what="a session is possible")
 
+    def test_a_thousand_callers_that_say_nothing(self) -> None:
+        """They keep nobody out, and no keepalive waiting; when they go they are forgotten."""
+        at, everybody = place(), ip_network("127.99.0.0/22")  # where no place is
+        more_descriptors()
+        with ExitStack() as stack:
+            ranges = [{"range": str(everybody)}, {"range": f"{at(0)}/24"}]
+            speaker = stack.enter_context(speaking(at(1), *ranges))
+            witness = stack.enter_context(peer(at(2), at(1), hold_time=3))
+            mute = [stack.enter_context(call(str(each), at(1))) for each in islice(everybody.hosts(), 1000)]
+            for each in mute:
+                each.send(b"\xff")
+            for _ in range(3):
+                witness.wait_for(raw.KEEPALIVE)
+                witness.send(raw.message(raw.KEEPALIVE))
+            with peer(at(3), at(1)) as other:
+                other.send(announcement())
+                wait_until(lambda: holds(speaker, PREFIX), what="the route")
+            for each in mute:
+                each.close()
+            wait_until(lambda: len(speaker.remotes) == 1, what="all are forgotten")
+            assert is_up(speaker, at(2))
+
     def test_no_descriptor_is_left(self) -> None:
         """Without a descriptor for a caller the rest goes on, without haste; later the caller is let in."""
         with hub(FIRST, SECOND) as (speaker, at), peer(at(FIRST), at(1), hold_time=3) as one:
@@ -307,6 +330,12 @@ class TestCallers:
                     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
                 Raw(caller).establish(ASN, at(SECOND))
                 assert is_up(speaker, at(FIRST))
+
+
+def more_descriptors() -> None:
+    """Let this process have as many descriptors as it may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 14), hard))
 
 
 def session_possible(at: Callable[[int], str]) -> bool:

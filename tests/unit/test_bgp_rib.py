@@ -24,7 +24,7 @@ from containernet_backends.bgp.attributes import (
 )
 from containernet_backends.bgp.communities import GRACEFUL_SHUTDOWN
 from containernet_backends.bgp.families import IPV4, IPV6, Family
-from containernet_backends.bgp.notification import CEASE, MAXIMUM_PREFIXES, Violation
+from containernet_backends.bgp.notification import CEASE, MAXIMUM_PREFIXES, OUT_OF_RESOURCES, Violation
 from containernet_backends.bgp.paths import Source
 from containernet_backends.bgp.peering import Local, Negotiated
 from containernet_backends.bgp.policy import NOTHING, Policy
@@ -303,6 +303,25 @@ def test_more_prefixes_than_allowed_end_the_session() -> None:
     rib.learn(peer, says("10.4.3.0/24", "10.4.4.0/24"))
     finish(rib)
     assert set(rib.routes[IPV4]) == set(raw("10.4.3.0/24", "10.4.4.0/24"))
+
+
+def test_attributes_that_are_too_long_to_be_kept_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said again, or taken back, counts once, or not at all; what is short is free."""
+    monkeypatch.setattr("containernet_backends.bgp.rib._HEAVIEST", 3 * 100)
+    rib, peer = table(), source(7)
+    said = [attrs.evolve(INSIDE, communities=tuple(range(at, at + 100))) for at in range(9)]
+    for at, long in enumerate(said):
+        rib.learn(peer, says("10.4.1.0/24", said=long))
+        rib.learn(peer, says(f"10.4.{10 + at}.0/24"))
+        rib.learn(peer, says(f"10.4.{20 + at}.0/24", said=long))
+        rib.learn(peer, takes_back(f"10.4.{20 + at}.0/24"))
+    rib.learn(peer, says("10.4.2.0/24", "10.4.3.0/24", said=said[0]))
+    assert peer.weight[IPV4] == 300
+    with pytest.raises(Violation) as caught:
+        rib.learn(peer, says("10.4.4.0/24", said=said[0]))
+    assert (caught.value.code, caught.value.subcode) == (CEASE, OUT_OF_RESOURCES)
+    rib.leave(peer)
+    assert not peer.weight[IPV4]
 
 
 def test_a_peer_that_leaves_is_forgotten_in_small_steps() -> None:

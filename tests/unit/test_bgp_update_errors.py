@@ -358,3 +358,31 @@ def test_many_faults_make_few_lines() -> None:
         GOOD + b"".join(bytes([0xC0, code, 0, 0xC0, code, 0]) for code in range(50, 100)) + b"\xc0\x32\0" * 9000
     )
     assert len(read(raw).faults) == 17
+
+
+@pytest.mark.parametrize("on", [EXTERNAL, attrs.evolve(EXTERNAL, receives_paths=(IPV4,))])
+def test_an_update_that_ends_too_soon_is_refused_or_says_less(on: Negotiated) -> None:
+    """Cut after any of its octets: no prefix is taken for another one, in either field."""
+    paths = [
+        b"\0\0\0\1" * bool(on.receives_paths) + raw for raw in (PREFIX, b"\x08\x0b", b"\x19\x0a\x04\x02\x80")
+    ]
+    field = b"".join(paths)
+    octets = body(GOOD + REACH, field, field)
+    whole = Reader(on).read(octets)
+    assert (len(whole.announced), len(whole.withdrawn)) == (2, 1)
+    cut = (read_or_refused(octets[:end], on) for end in range(4, len(octets)))
+    readings = [each for each in cut if each is not None]
+    assert len(readings) == len(paths)
+    for reading in readings:
+        assert reading.withdrawn == whole.withdrawn
+        for said, all_of_it in zip(reading.announced, whole.announced[-len(reading.announced) :], strict=True):
+            assert said.nlri == all_of_it.nlri[: len(said.nlri)]
+            assert said.attributes == all_of_it.attributes
+
+
+def read_or_refused(octets: bytes, on: Negotiated) -> Reading | None:
+    """Return what an UPDATE says; None: it ends the session."""
+    try:
+        return Reader(on).read(octets)
+    except Violation:
+        return None

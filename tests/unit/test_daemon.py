@@ -276,3 +276,14 @@ def test_the_service_manager_is_told(
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     notify("STOPPING=1")
     assert threading.main_thread().is_alive()
+
+
+def test_a_daemon_has_as_many_descriptors_as_it_may() -> None:
+    """The usual soft limit is too low for a route reflector with a thousand clients."""
+    code = (
+        "import resource; from containernet.daemon import allow_descriptors\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200)); allow_descriptors()\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "200 200\n"

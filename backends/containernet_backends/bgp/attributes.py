@@ -10,7 +10,7 @@ from containernet.model import Address
 
 IGP, EGP, INCOMPLETE = range(3)  # ORIGIN, RFC 4271 s5.1.1
 AS_SET, AS_SEQUENCE, AS_CONFED_SEQUENCE, AS_CONFED_SET = range(1, 5)  # RFC 4271 s4.3, RFC 5065 s3
-_MANY = 64
+LONG = 64
 
 
 @attrs.frozen
@@ -97,8 +97,13 @@ def is_long(attributes: Attributes) -> bool:
     A hostile peer may say 64 KiB in every UPDATE, and something else in the next. What is kept to be shared is
     counted in sets of attributes, and has a bound only if each of them has one.
     """
+    return size(attributes) > LONG
+
+
+def size(attributes: Attributes) -> int:
+    """Return how much is said: AS numbers, communities and the like; of what we do not know each 8 octets."""
     count = sum(len(segment.asns) for segment in attributes.as_path) + len(attributes.cluster_list)
     count += len(attributes.communities) + len(attributes.extended) + len(attributes.large)
     octets = sum(len(each.value) for each in attributes.unknown)
     octets += sum(len(value) for each in attributes.encapsulations for _, value in each.subtlvs)
-    return count + octets // 8 > _MANY
+    return count + octets // 8

@@ -68,7 +68,7 @@ class Neighbour:
         add_paths: take several paths of a prefix from it (RFC 7911).
         import_policy, export_policy: names of [[store.bgp.policy]]; empty: everything where the session is
             internal, nothing where it is external (RFC 8212).
-        max_prefixes: more, in one family, end the session (RFC 4486); 0: no limit.
+        max_prefixes: more, in one family, end the session (RFC 4486); 0: no limit, and none to our memory.
         allow_own_as: how often our own AS may be in a path of its.
         graceful_restart: keep its routes while it restarts (RFC 4724).
         tunnels: tell and take how packets are to be encapsulated, also where it is external (RFC 9012 s11).
@@ -93,7 +93,7 @@ class Neighbour:
     add_paths: bool = False
     import_policy: str = ""
     export_policy: str = ""
-    max_prefixes: int = attrs.field(default=0, validator=between(0, 10**9))
+    max_prefixes: int = attrs.field(default=1_000_000, validator=between(0, 10**9))
     allow_own_as: int = attrs.field(default=0, validator=between(0, 10))
     graceful_restart: bool = True
     tunnels: bool = False

@@ -14,7 +14,7 @@ import attrs
 from containernet.model import Address
 
 from .as_paths import path_length
-from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes, is_long
+from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, LONG, Attributes, size
 from .families import Family
 from .policy import EVERYTHING, Judgement, Policy
 
@@ -37,7 +37,7 @@ class Source:
         max_prefixes: more, in one family, end the session; 0: no limit.
 
     Attributes:
-        held: how many paths are known that it told in this session, by family.
+        held: how many paths are known that it told in this session, by family. weight: what these weigh.
         refused: how many prefixes were refused so far, by reason.
         epoch: which telling of all its routes we are in, by family. Paths of an earlier one are stale: told
             before a restart (RFC 4724) or a refresh (RFC 7313), and not told again yet.
@@ -56,6 +56,7 @@ class Source:
     first_as: bool = True
     max_prefixes: int = 0
     held: Counter[Family] = attrs.field(factory=Counter, init=False)
+    weight: Counter[Family] = attrs.field(factory=Counter, init=False)
     refused: Counter[str] = attrs.field(factory=Counter, init=False)
     epoch: Counter[Family] = attrs.field(factory=Counter, init=False)
     since: Counter[Family] = attrs.field(factory=Counter, init=False)
@@ -82,14 +83,14 @@ class Path:
         tier, neighbour, med, rest: its rank (see `decision`).
         alone: the entry of a prefix of which only this path is known.
         told: what it becomes when it is told to others, by whom; kept here so that it goes with the path.
-        long: nothing but the table itself is to keep it (see `is_long`).
+        weight: how much it says, where that is so much that nothing but the table itself is to keep it (see
+            `is_long`); else 0.
     """
 
     __slots__ = (
         "alone",
         "attributes",
         "epoch",
-        "long",
         "med",
         "neighbour",
         "path_id",
@@ -98,6 +99,7 @@ class Path:
         "source",
         "tier",
         "told",
+        "weight",
     )
 
     def __init__(
@@ -117,7 +119,8 @@ class Path:
         self.epoch = epoch
         self.refused = refused
         self.alone: Entry = (self,)
-        self.long = is_long(attributes)
+        weight = size(attributes)
+        self.weight = weight if weight > LONG else 0
         self.told: dict[object, Judgement] = {}
         preference = local_pref if attributes.local_pref is None else attributes.local_pref
         self.tier = (

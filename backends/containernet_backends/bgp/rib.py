@@ -26,7 +26,7 @@ from .arrival import Arrival, Judge
 from .attributes import Attributes, is_long
 from .decision import Ranked, explain, multipath, order
 from .families import FAMILIES, Family
-from .notification import CEASE, MAXIMUM_PREFIXES, Violation
+from .notification import CEASE, MAXIMUM_PREFIXES, OUT_OF_RESOURCES, Violation
 from .paths import Entry, Path, Source
 from .peering import Negotiated
 from .refusal import suspicious
@@ -35,6 +35,7 @@ from .update import Reading
 _PATHS_OF_ONE = 32  # of a prefix, from one peer, by ADD-PATH: more are not looked at
 _REMEMBERED = 1 << 14  # sets of attributes, and merged entries, that are kept to be shared
 _STEP = 4096  # prefixes that `work` looks at in one step: 1 ms
+_HEAVIEST = 1 << 24  # numbers in the long attributes of one peer's prefixes: half a gigabyte
 
 
 _Changes = dict[Entry | None, Entry | None]  # what each entry becomes; None: there is none
@@ -106,7 +107,8 @@ class Table:
         """Take what an UPDATE of `source` says.
 
         Raises:
-            Violation: these are more prefixes than it may announce (RFC 4486 s4); the session has to end.
+            Violation: these are more prefixes than it may announce, or more than we can keep is said of them
+                (RFC 4486 s4); the session has to end.
         """
         for withdrawal in reading.withdrawn:  # before what is announced: RFC 4271 s4.3
             for path_id, nlris in _by_path_id(withdrawal.path_ids, withdrawal.nlri):
@@ -116,6 +118,12 @@ class Table:
                 self._learn(source, family, attributes, path_id, nlris)
             if source.max_prefixes and source.held[family] > source.max_prefixes:
                 raise _too_many(source, family)
+            if source.weight[family] > _HEAVIEST:
+                raise Violation(
+                    CEASE,
+                    OUT_OF_RESOURCES,
+                    reason=f"the attributes of its {family} prefixes are too long to be kept",
+                )
         if reading.end_of_rib:
             source.awaited.discard(reading.end_of_rib)
             self.end_of_rib(source, reading.end_of_rib)
@@ -131,7 +139,7 @@ class Table:
             self._forget(source, family, source.since[family])
             self._new_epoch(source, family)
             source.since[family] = source.epoch[family]
-            source.held[family] = 0
+            source.held[family] = source.weight[family] = 0
             if family not in kept:
                 self.end_of_rib(source, family)
 
@@ -229,8 +237,7 @@ class Table:
             for entry, count in Counter(before).items():
                 gone = [path for path in entry or () if path.epoch < path.source.floor[family]]
                 after[entry] = _without(entry, gone)
-                for path in gone:
-                    path.source.held[family] -= count * _counts(path, family)
+                _account(family, -count, gone)
             self._apply(family, nlris, before, after)
             yield len(nlris)
 
@@ -262,6 +269,7 @@ class Table:
             deque(map(routes.setdefault, nlris, repeat(path.alone)), 0)
             count = len(routes) - known
             source.held[family] += count
+            source.weight[family] += count * path.weight
             fresh = nlris if count == len(nlris) else list(islice(reversed(routes), count))
             for watch in self._watches[family]:
                 if watch.ignored is source:
@@ -278,7 +286,8 @@ class Table:
         after: _Changes = {entry: self._with(entry, path) if entry else path.alone for entry in kinds}
         for entry, count in kinds.items():
             if (now := after[entry]) is not entry:
-                source.held[family] += count * (_held(now, source, family) - _held(entry, source, family))
+                _account(family, count, now or ())
+                _account(family, -count, entry or ())
         self._apply(family, nlris, before, after)
 
     def _remove(self, source: Source, family: Family, path_id: int, nlris: list[bytes]) -> None:
@@ -290,7 +299,7 @@ class Table:
             if entry:
                 gone = [path for path in entry if path.source is source and path.path_id == path_id]
                 after[entry] = _without(entry, gone)
-                source.held[family] -= count * _held(gone, source, family)
+                _account(family, -count, gone)
         self._apply(family, nlris, before, after)
 
     def _apply(
@@ -325,7 +334,7 @@ class Table:
         merged = self._merged.get((entry, path))
         if merged is None:
             merged = _merge(entry, path)
-            if not any(each.long for each in (path, *entry)):
+            if not any(each.weight for each in (path, *entry)):
                 if len(self._merged) >= _REMEMBERED:
                     self._merged.clear()
                 self._merged[entry, path] = merged
@@ -359,9 +368,12 @@ def _without(entry: Entry | None, gone: Sequence[Path]) -> Entry | None:
     return order(rest) if rest else None
 
 
-def _held(paths: Iterable[Path] | None, source: Source, family: Family) -> int:
-    """Return how many of these paths `source` has told in its session."""
-    return sum(path.source is source and _counts(path, family) for path in paths or ())
+def _account(family: Family, count: int, paths: Iterable[Path]) -> None:
+    """Note that so many prefixes more have these paths, each with whom it is from."""
+    for path in paths:
+        if _counts(path, family):
+            path.source.held[family] += count
+            path.source.weight[family] += count * path.weight
 
 
 def _counts(path: Path, family: Family) -> bool:
