@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from containernet.events import Snapshot
 from containernet_backends.etcd import EtcdOptions, EtcdStore, messages, requests
 from containernet_backends.etcd.client import Client
 from containernet_backends.etcd.failures import NoSpace, NotThere, StaleToken, translated
+from containernet_backends.etcd.messages import KeyValue
 
 from .certificates import Authority
 from .readers import reading
@@ -94,6 +96,34 @@ def test_refusals_of_a_real_server(client: Client, etcd: Cluster, prefix: str) -
     etcd.raw().compact(client.txn([], [requests.put(key, b"")]).header.revision)
     with pytest.raises(NotThere, match="compacted"):
         client.call(messages.RANGE, requests.one(key, revision))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_more_than_a_window_goes_both_ways(etcd: Cluster, secure_etcd: Cluster, prefix: str, tls: bool) -> None:
+    """A request of 1.4 MB, an answer with 5,000 records, and then many calls at once beside a watch."""
+    options = secure_etcd.options("writer") if tls else etcd.options()
+    client = Client(EtcdOptions.read(options))
+    keys = [f"{prefix}/{number:04}".encode() for number in range(5000)]
+    begin, end = keys[0], keys[-1] + b"\0"
+    try:
+        big = os.urandom(1_400_000)
+        revision = client.txn([], [requests.put(f"{prefix}x".encode(), big)]).header.revision
+        found = client.get(f"{prefix}x".encode())
+        assert found == KeyValue(f"{prefix}x".encode(), revision, big)
+        for at in range(0, 5000, 100):
+            client.txn([], [requests.put(key, b"%d" % at * 20) for key in keys[at : at + 100]])
+        told = client.range(begin, end)
+        assert ([kv.key for kv in told.kvs], told.count) == (keys, 5000)
+        with reading({**options, "prefix": prefix}) as (reader, counting), ThreadPoolExecutor(16) as pool:
+
+            def put(key: bytes) -> int:
+                return counting.txn([], [requests.put(key, b"again")]).header.revision
+
+            assert len(set(pool.map(put, keys[:200]))) == 200
+            assert not reader.losses
+        assert {kv.value for kv in client.range(begin, end).kvs[:200]} == {b"again"}
+    finally:
+        client.close()
 
 
 def test_a_full_store(make_cluster: Callable[..., Cluster]) -> None:

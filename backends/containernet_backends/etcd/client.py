@@ -215,7 +215,12 @@ class Client:
         """Make one call, with one request and one answer; a stream of KeepAlives with one is no other."""
         with self._our_errors(number):
             metadata = self._metadata(number, end, cancellation)
-            return self._answer(number, method, request, end, cancellation, metadata)
+            try:
+                return self._answer(number, method, request, end, cancellation, metadata)
+            except CallFailed as error:
+                if not error.unprocessed:  # the server went away as the call was on its way
+                    raise
+                return self._answer(number, method, request, end, cancellation, metadata)
 
     def _answer(
         self,

@@ -95,6 +95,7 @@ class Call:
     def __init__(self) -> None:
         self.messages: collections.deque[bytes] = collections.deque()
         self.status: Status | None = None
+        self.unprocessed = False  # for sure
         self._begun = False
         self._buffer = bytearray()
 
@@ -115,6 +116,7 @@ class Call:
             case Fields(_, fields, ended):
                 self._fields(dict(fields), ended)
             case Reset(_, code, reason, unprocessed):
+                self.unprocessed = unprocessed
                 kind = "UNAVAILABLE" if unprocessed else _OF_RESET.get(code, "INTERNAL")
                 self._fail(kind, f"the stream was reset: {name(code)} {reason}".rstrip())
 

@@ -44,11 +44,15 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class CallFailed(Exception):
-    """A call did not end well; `status` says how, be it the server's word or ours."""
+    """A call did not end well; `status` says how, be it the server's word or ours.
 
-    def __init__(self, status: Status) -> None:
+    `unprocessed`: for sure, the server has not begun with it (RFC 9113 s8.7).
+    """
+
+    def __init__(self, status: Status, *, unprocessed: bool = False) -> None:
         super().__init__(f"{status.code}: {status.details}")
         self.status = status
+        self.unprocessed = unprocessed
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +96,7 @@ class Link:
         self._connection: Connection | None = None
         self._waiting: Waiting = (None, 0)  # while there is no connection yet
         self._unsent = b""
-        self._deaf = False  # the server takes nothing any more; perhaps it has said why
+        self._deaf = False  # the server takes nothing any more
         self._more = False  # a read has left something
         self._heard, self._pinged = self.began, -math.inf
         tls = server.tls() if server.tls else None
@@ -136,7 +140,8 @@ class Link:
         )
         with self._changed:
             if self.ended is not None or self._http2.going_away:
-                raise CallFailed(self.ended or Status("UNAVAILABLE", "the server goes away"))
+                why = self.ended or Status("UNAVAILABLE", "the server goes away")
+                raise CallFailed(why, unprocessed=True)
             if self._http2.full:
                 raise CallFailed(Status("RESOURCE_EXHAUSTED", "the server takes no more calls at once"))
             number = self._http2.open(fields, secret=secret)
@@ -160,7 +165,7 @@ class Link:
                 return message
         assert call.status is not None
         if call.status.code != "OK":
-            raise CallFailed(call.status)
+            raise CallFailed(call.status, unprocessed=call.unprocessed)
         return None
 
     def cancel(self, number: int) -> None:
@@ -253,13 +258,16 @@ class Link:
                 self._unsent = self._unsent[self._connection.send(self._unsent) :]
         except BlockingIOError:
             return
-        except OSError:  # what a server says last has its reason, such as an alert of TLS
-            self._deaf, self._unsent = True, b""
+        except OSError as error:
+            self._deaf = True
+            self._read()  # what a server says last is its reason, such as an alert of TLS
+            self._lose(_said(error))
 
     def _read(self) -> None:
         """Read what has come, and hand it over."""
-        assert self._connection is not None
         for _ in range(READS):
+            if self._connection is None:  # it has ended
+                return
             try:
                 octets = self._connection.recv(AT_ONCE)
             except BlockingIOError:
@@ -272,7 +280,7 @@ class Link:
                 return
             self._heard = self._clock()
             self._hand_over(self._http2.receive(octets))
-            if len(octets) < AT_ONCE or self.ended is not None:
+            if len(octets) < AT_ONCE:
                 break
         else:
             self._more = True
