@@ -1,20 +1,22 @@
 """How soon a host on etcd has all its peers, how soon it hears of one more, and what it costs at rest.
 
-    scripts/in-namespaces python benchmarks/etcd.py [--peers 100 1000 5000] [--rounds 3] [--rest 10] [--json]
-        [--flanneld PATH]
+    scripts/in-namespaces python benchmarks/etcd.py [--peers 100 1000 5000] [--rest 10] [--flanneld PATH]
 
 A real containernetd, started as its service manager would, on a real etcd of one member on the loopback, its
 data in memory; an underlay of one veth, and peers that are there as records only. What is timed is what the
 kernel tells: each time ends with the notification of a route, and before it counts the kernel's table is read.
 Each start is a first one: another etcd, another directory, nothing in the kernel.
 
-    start      from before the process exists to the last peer's route; median of the rounds
+    start      from before the process exists to the last peer's route
+    ranges     how many lists etcd was asked for until then
+    memory     of the process when all peers are there; PSS counts a shared page by those who share it
     put        from before a put is sent to the route of the peer that it tells of, one at a time
     burst      from the answer to the last of many puts at once to the last route; and how many never came
-    memory     of the process when all peers are there; PSS counts a shared page by those who share it
-    at rest    of one processor, in percent, while nothing happens
+    at rest    of one processor, while nothing happens
 
-flannel is neither on PyPI nor in Debian; who has a flanneld gives its path, and it does the same in turns.
+Puts and the burst are measured with the middle number of peers, rest with the largest, of the first dataplane.
+
+flannel is neither on PyPI nor in Debian; who has a flanneld gives its path, and it plays in turns with ours.
 
 Needs root, or a user namespace, and a network namespace without anything in it: scripts/in-namespaces is both.
 """
@@ -28,7 +30,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import statistics
@@ -37,15 +38,16 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from benchmarks import frame
 from containernet import derive
 from containernet.model import Scalar
 from containernet_backends.etcd import records, requests
@@ -61,6 +63,7 @@ POOL = IPv4Network("10.0.0.0/8")
 OWN = IPv4Address("172.16.0.1")
 INTERFACE = "underlay"
 PATIENCE = 300.0  # seconds; flannel with thousands of host-gw peers needs many
+ETCD = (frame.Program("etcd", "etcd-server"),)
 WRITERS = 16
 AT_ONCE = 100  # puts in one transaction; etcd takes 128
 QUIET = (
@@ -68,34 +71,56 @@ QUIET = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+TINY = (
+    *("--peers", "5", "--dataplanes", "vxlan", "--rounds", "1", "--puts", "3", "--burst", "3", "--rest", "0.1"),
+    "--cold",
+)
+QUANTITIES = (
+    frame.less("start", "s"),
+    frame.less("ranges", "calls"),
+    frame.less("memory, RSS", "MB"),
+    frame.less("memory, PSS", "MB"),
+    frame.less("put", "ms"),
+    frame.less("put, 99 of 100", "ms"),
+    frame.less("burst", "s"),
+    frame.less("burst, lost", "routes"),
+    frame.less("at rest", "%"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = frame.parser(__doc__, rounds=5)
     parser.add_argument("--peers", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--dataplanes", nargs="+", default=["vxlan", "host-gw"], choices=["vxlan", "host-gw"])
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--puts", type=int, default=300, help="one at a time; the burst has --burst")
     parser.add_argument("--burst", type=int, default=1000)
     parser.add_argument("--rest", type=float, default=10.0, help="seconds; above 72, a full read is among them")
     parser.add_argument("--flanneld", type=Path, help="the program of a flannel to run beside ours")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("--cold", action="store_true", help="without a first round that does not count")
+    options = parser.parse_args(argv)
     _check_place()
     programs: dict[str, Program] = {"ours": Containernetd()}
     if options.flanneld:
         programs["flannel"] = Flanneld(options.flanneld)
-    result = measure(programs, options)
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        show(result)
+    cases = [
+        frame.Case(
+            name=dataplane,
+            size=peers,
+            sides=[
+                frame.Side(name=name, play=partial(play, program, dataplane, peers, options), needs=ETCD)
+                for name, program in programs.items()
+            ],
+        )
+        for dataplane in options.dataplanes
+        for peers in options.peers
+    ]
+    frame.run(options, QUANTITIES, cases, warm_up=not options.cold)
 
 
 def _check_place() -> None:
     links = [name for _, name in socket.if_nameindex()]
     if links != ["lo"]:
         raise SystemExit(f"this namespace has the links {', '.join(links)}: run it by scripts/in-namespaces")
-    if not shutil.which("etcd"):
-        raise SystemExit("there is no etcd: install the Debian package etcd-server")
 
 
 class Etcd:
@@ -149,6 +174,18 @@ class Etcd:
         self._client.close()
         self._process.kill()
         self._process.wait()
+
+
+@contextmanager
+def served(dataplane: str) -> Iterator[tuple[Etcd, Path]]:
+    """Return an etcd, and its directory; both are gone in the end."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        etcd = Etcd(Path(directory), dataplane)
+        try:
+            yield etcd, Path(directory)
+        finally:
+            etcd.close()
 
 
 def _free_port() -> int:
@@ -268,7 +305,7 @@ class Daemon:
             name: int(kilobytes) / 1024
             for name, kilobytes in re.findall(r"^(Rss|Pss): *(\d+)", told, re.MULTILINE)
         }
-        return {"rss": round(found["Rss"], 1), "pss": round(found["Pss"], 1)}
+        return {"memory, RSS": found["Rss"], "memory, PSS": found["Pss"]}
 
     def busy(self) -> float:
         """Return the seconds that its threads have run; only those that live count."""
@@ -294,10 +331,7 @@ class Stage:
 def stage(program: Program, dataplane: str, peers: int) -> Iterator[Stage]:
     """Start a daemon where there is nothing but records of its peers; take everything away in the end."""
     with ExitStack() as stack:
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
-        etcd = Etcd(directory, dataplane)
-        stack.callback(etcd.close)
+        etcd, directory = stack.enter_context(served(dataplane))
         etcd.fill(dict(record(number, dataplane) for number in range(1, peers + 1)))
         _ip(f"link add {INTERFACE} type veth peer name away", f"address add {OWN}/12 dev {INTERFACE}")
         stack.callback(_clear)
@@ -345,50 +379,15 @@ def subnets(first: int, count: int) -> list[IPv4Network]:
     return [subnet(number) for number in range(first, first + count)]
 
 
-def measure(programs: Mapping[str, Program], options: argparse.Namespace) -> dict[str, Any]:
-    most, some = max(options.peers), sorted(options.peers)[len(options.peers) // 2]
-    cases = [
-        (dataplane, peers, name)
-        for dataplane in options.dataplanes
-        for peers in options.peers
-        for name in programs
-    ]
-    seconds: dict[tuple[str, int, str], list[float]] = {case: [] for case in cases}
-    rows: dict[tuple[str, int, str], dict[str, Any]] = {case: {} for case in cases}
-    for program in programs.values():  # warms up
-        with stage(program, options.dataplanes[0], 1) as there:
-            start(there, 1)
-    for nth in range(options.rounds):
-        for case in cases:
-            dataplane, peers, name = case
-            with stage(programs[name], dataplane, peers) as there:
-                seconds[case].append(start(there, peers))
-                if nth == options.rounds - 1:
-                    rows[case] = {"ranges": there.etcd.ranges(), **there.daemon.memory()}
-                    if peers == some:
-                        rows[case] |= puts(there, dataplane, options.puts) | burst(
-                            there, dataplane, options.burst
-                        )
-                    if peers == most and dataplane == options.dataplanes[0]:
-                        rows[case]["busy_percent"] = rest(there, options.rest)
-    return {
-        "conditions": {
-            "processors": os.cpu_count(),
-            "python": sys.version.split()[0],
-            "rounds": options.rounds,
-        },
-        "cases": [
-            {
-                "dataplane": dataplane,
-                "peers": peers,
-                "program": name,
-                "start_s": round(statistics.median(seconds[dataplane, peers, name]), 3),
-                "start_low_s": round(min(seconds[dataplane, peers, name]), 3),
-                **rows[dataplane, peers, name],
-            }
-            for dataplane, peers, name in cases
-        ],
-    }
+def play(program: Program, dataplane: str, peers: int, options: argparse.Namespace) -> frame.Values:
+    """Start it once, and measure what is measured at this size."""
+    with stage(program, dataplane, peers) as there:
+        values = {"start": start(there, peers), "ranges": float(there.etcd.ranges()), **there.daemon.memory()}
+        if peers == sorted(options.peers)[len(options.peers) // 2]:
+            values |= puts(there, dataplane, options.puts) | burst(there, dataplane, options.burst)
+        if peers == max(options.peers) and dataplane == options.dataplanes[0]:
+            values["at rest"] = rest(there, options.rest)
+        return values
 
 
 def start(there: Stage, peers: int) -> float:
@@ -411,23 +410,18 @@ def puts(there: Stage, dataplane: str, count: int) -> dict[str, float]:
         there.routes.wait_for([subnet(number)], there.daemon)
         delays.append((there.routes.since[subnet(number)] - began) * 1e3)
     ranked = statistics.quantiles(delays, n=100)
-    return {"put_p50_ms": round(ranked[49], 2), "put_p99_ms": round(ranked[98], 2)}
+    return {"put": ranked[49], "put, 99 of 100": ranked[98]}
 
 
 def burst(there: Stage, dataplane: str, count: int) -> dict[str, float]:
     """Return the seconds from the last of many puts to the last route, and how many routes never came."""
     told = [record(number, dataplane) for number in range(30_001, 30_001 + count)]
     wanted = subnets(30_001, count)
-    began = time.monotonic()
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(lambda each: there.etcd.put(*each), told))
     put = time.monotonic()
     last = there.routes.wait_for(wanted, there.daemon)
-    return {
-        "burst_put_s": round(put - began, 3),
-        "burst_last_s": round(max(0.0, last - put), 3),
-        "burst_lost": len(set(wanted) - there.routes.read()),
-    }
+    return {"burst": max(0.0, last - put), "burst, lost": float(len(set(wanted) - there.routes.read()))}
 
 
 def rest(there: Stage, seconds: float) -> float:
@@ -435,31 +429,7 @@ def rest(there: Stage, seconds: float) -> float:
     time.sleep(QUIET)
     before, began = there.daemon.busy(), time.monotonic()
     time.sleep(seconds)
-    return round((there.daemon.busy() - before) / (time.monotonic() - began) * 100, 3)
-
-
-COLUMNS: Sequence[tuple[str, str, Callable[[Any], str]]] = (
-    ("start, s", "start_s", "{:.3f}".format),
-    ("lowest", "start_low_s", "{:.3f}".format),
-    ("ranges", "ranges", str),
-    ("rss, MB", "rss", "{:.1f}".format),
-    ("pss", "pss", "{:.1f}".format),
-    ("put, ms", "put_p50_ms", "{:.2f}".format),
-    ("99 of 100", "put_p99_ms", "{:.2f}".format),
-    ("burst, s", "burst_last_s", "{:.3f}".format),
-    ("lost", "burst_lost", str),
-    ("at rest, %", "busy_percent", "{:.3f}".format),
-)
-
-
-def show(result: Mapping[str, Any]) -> None:
-    print(" ".join(f"{name}={value}" for name, value in result["conditions"].items()))
-    print(f"{'':24}", *(f"{title:>10}" for title, _, _ in COLUMNS))
-    for case in result["cases"]:
-        values = [written(case[name]) if name in case else "" for _, name, written in COLUMNS]
-        print(
-            f"{case['program']:8}{case['dataplane']:8}{case['peers']:>8}", *(f"{value:>10}" for value in values)
-        )
+    return (there.daemon.busy() - before) / (time.monotonic() - began) * 100
 
 
 if __name__ == "__main__":
