@@ -9,7 +9,7 @@ Each start is a first one: another etcd, another directory, nothing in the kerne
 
     start      from before the process exists to the last peer's route
     ranges     how many lists etcd was asked for until then
-    memory     of the process when all peers are there; PSS counts a shared page by those who share it
+    memory     of the process that has come to rest with all peers; PSS counts a shared page by those who share it
     put        from before a put is sent to the route of the peer that it tells of, one at a time
     burst      from the answer to the last of many puts at once to the last route; and how many never came
     at rest    of one processor, while nothing happens
@@ -382,7 +382,9 @@ def subnets(first: int, count: int) -> list[IPv4Network]:
 def play(program: Program, dataplane: str, peers: int, options: argparse.Namespace) -> frame.Values:
     """Start it once, and measure what is measured at this size."""
     with stage(program, dataplane, peers) as there:
-        values = {"start": start(there, peers), "ranges": float(there.etcd.ranges()), **there.daemon.memory()}
+        values = {"start": start(there, peers), "ranges": float(there.etcd.ranges())}
+        time.sleep(QUIET)
+        values |= there.daemon.memory()
         if peers == sorted(options.peers)[len(options.peers) // 2]:
             values |= puts(there, dataplane, options.puts) | burst(there, dataplane, options.burst)
         if peers == max(options.peers) and dataplane == options.dataplanes[0]:
@@ -426,7 +428,7 @@ def burst(there: Stage, dataplane: str, count: int) -> dict[str, float]:
 
 def rest(there: Stage, seconds: float) -> float:
     """Return how busy it is with nothing to do, in percent of a processor."""
-    time.sleep(QUIET)
+    time.sleep(QUIET)  # again: there were puts in between
     before, began = there.daemon.busy(), time.monotonic()
     time.sleep(seconds)
     return (there.daemon.busy() - before) / (time.monotonic() - began) * 100

@@ -16,7 +16,14 @@ from typing import Self
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, PingReceived, RequestReceived, StreamEnded, StreamReset
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    PingReceived,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+)
 
 from containernet_backends.rpc import frames
 
@@ -107,7 +114,10 @@ class _Conversation:
         octets = self._socket.recv(1 << 16)
         if self._server._mute:
             return bool(octets)
-        for event in self._h2.receive_data(octets):
+        events = self._h2.receive_data(octets)
+        if any(isinstance(event, ConnectionTerminated) for event in events):
+            return False
+        for event in events:
             match event:
                 case RequestReceived(stream_id=stream, headers=headers):
                     paths = {str(name): str(value) for name, value in headers}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
 import hpack
 import pytest
 from google.protobuf.message import DecodeError
@@ -84,15 +83,16 @@ def test_a_table_of_a_servers_own_is_refused() -> None:
 
 # Messages.
 
-ANSWERS: Sequence[tuple[type, str]] = (
-    (messages.ResponseHeader, "ResponseHeader"),
-    (messages.RangeResponse, "RangeResponse"),
-    (messages.TxnResponse, "TxnResponse"),
-    (messages.LeaseResponse, "LeaseGrantResponse"),
-    (messages.LeaseResponse, "LeaseKeepAliveResponse"),
-    (messages.LeaseTimeToLiveResponse, "LeaseTimeToLiveResponse"),
-    (messages.AuthenticateResponse, "AuthenticateResponse"),
-    (messages.WatchResponse, "WatchResponse"),
+ANSWERS: Sequence[tuple[Callable[[bytes], object], str]] = (
+    (messages.header, "ResponseHeader"),
+    (messages.RANGE.read, "RangeResponse"),
+    (messages.TXN.read, "TxnResponse"),
+    (messages.LEASE_GRANT.read, "LeaseGrantResponse"),
+    (messages.LEASE_KEEP_ALIVE.read, "LeaseKeepAliveResponse"),
+    (messages.LEASE_TIME_TO_LIVE.read, "LeaseTimeToLiveResponse"),
+    (messages.LEASE_REVOKE.read, "LeaseRevokeResponse"),
+    (messages.AUTHENTICATE.read, "AuthenticateResponse"),
+    (messages.WATCH.read, "WatchResponse"),
 )
 
 
@@ -130,25 +130,24 @@ def any_value(field: Any, depth: int) -> st.SearchStrategy[Any]:
 
 def same(read: Any, told: Any) -> bool:
     """Whether what we have read is what a message of etcd's says, as far as we look."""
-    if isinstance(read, Sequence) and not isinstance(read, str | bytes | messages.KeyValue):
+    if hasattr(read, "_asdict"):
+        names = {"id": "ID", "ttl": "TTL"}
+        return all(same(value, getattr(told, names.get(name, name))) for name, value in read._asdict().items())
+    if isinstance(read, list | tuple):
         return len(read) == len(told) and all(map(same, read, told))
-    found = read._asdict() if isinstance(read, messages.KeyValue) else None
-    if found is None and attrs.has(type(read)):
-        found = {field.name: getattr(read, field.name) for field in attrs.fields(type(read))}
-    if found is None:
-        return bool(read == told)
-    names = {"id": "ID", "ttl": "TTL"}
-    return all(same(value, getattr(told, names.get(name, name))) for name, value in found.items())
+    return bool(read == told)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), ANSWERS, ids=lambda each: getattr(each, "__name__", each))
+@pytest.mark.parametrize(("read", "theirs"), ANSWERS, ids=lambda each: each if isinstance(each, str) else "")
 @given(data=st.data())
-def test_answers_mean_what_etcds_own_messages_say(ours: type, theirs: str, data: st.DataObject) -> None:
+def test_answers_mean_what_etcds_own_messages_say(
+    read: Callable[[bytes], object], theirs: str, data: st.DataObject
+) -> None:
     """Whatever is in them, in every field that we look at; fields that a later etcd may add are passed over."""
     told = data.draw(any_message(getattr(descriptors.load(), theirs)))
     added = data.draw(st.sampled_from([b"", protobuf.octets(1000, b"new"), protobuf.integer(1001, 7)]))
     encoded = told.SerializeToString()
-    assert same(protobuf.decode(ours, encoded + added), told)
+    assert same(read(encoded + added), told)
 
 
 @given(st.data())
@@ -316,4 +315,4 @@ def test_every_method_is_one_of_etcds(method: messages.Method[Any]) -> None:
     _, answer = m.methods[method.path]
     names = {"LeaseGrantResponse": "LeaseResponse", "LeaseKeepAliveResponse": "LeaseResponse"}
     expected = answer.DESCRIPTOR.name
-    assert method.answer.__name__ == names.get(expected, expected)
+    assert type(method.read(b"")).__name__ == names.get(expected, expected)

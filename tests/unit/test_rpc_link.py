@@ -378,8 +378,8 @@ def test_an_unlucky_moment_to_close(server: Server) -> None:
         link = channel._link
         assert link is not None
         for _ in range(steps):
-            with link._changed:
+            with link._lock:
                 if not call._call.messages:
-                    link._wait(0.5)
+                    link._wait(1, 0.5)
         channel.close()
         wait_until(lambda: descriptors() <= before, what="descriptors are closed", patience=2)  # noqa: B023

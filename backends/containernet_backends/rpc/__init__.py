@@ -7,6 +7,7 @@
     dialing, link     a socket that threads take turns at
     channel           an endpoint: a link when one is needed
 
-The package grpcio does all of it and more, for 20 MB, 60 ms at a start, and threads that wake ten times a
-second.
+Values here are named tuples: a class of attrs takes the better part of a millisecond to make, and a daemon that
+starts waits for twenty of them. The package grpcio does all of it and more, for 20 MB, 60 ms at a start, and
+threads that wake ten times a second.
 """

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable
+from typing import NamedTuple
 from urllib.parse import unquote
-
-import attrs
 
 from .frames import Code, name
 from .http2 import Data, Event, Fields, Reset
@@ -59,8 +58,7 @@ _OF_RESET: dict[int, str] = {
 }
 
 
-@attrs.frozen
-class Status:
+class Status(NamedTuple):
     """How a call ended: `code` by its name, and why."""
 
     code: str

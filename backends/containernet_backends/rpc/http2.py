@@ -10,8 +10,7 @@ their length, data by the windows, and what we owe an answer to by `MOST_OWED` (
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-import attrs
+from typing import NamedTuple
 
 from . import frames, hpack
 from .frames import Broken, Code, Frame
@@ -25,8 +24,7 @@ MOST_OWED = 1 << 16  # octets of answers that a server has made us owe and does 
 MOST_TAKEN = 1 << 18  # octets of a request that are handed out at once
 
 
-@attrs.frozen
-class Fields:
+class Fields(NamedTuple):
     """Header fields have come, in front of the data or behind it."""
 
     stream: int
@@ -34,8 +32,7 @@ class Fields:
     ended: bool
 
 
-@attrs.frozen
-class Data:
+class Data(NamedTuple):
     """Data has come, perhaps none, or the last; see `Http2.consumed`."""
 
     stream: int
@@ -43,8 +40,7 @@ class Data:
     ended: bool
 
 
-@attrs.frozen
-class Reset:
+class Reset(NamedTuple):
     """The stream is over; `unprocessed`: the server has not begun to do what it asked for."""
 
     stream: int
@@ -53,13 +49,11 @@ class Reset:
     unprocessed: bool = False
 
 
-@attrs.frozen
-class Settled:
+class Settled(NamedTuple):
     """The server has said how it wants to be talked to: it is one that speaks HTTP/2."""
 
 
-@attrs.frozen
-class Failed:
+class Failed(NamedTuple):
     """The server broke the rules; the last event of all."""
 
     reason: str
@@ -68,22 +62,21 @@ class Failed:
 Event = Fields | Data | Reset | Settled | Failed
 
 
-@attrs.define
 class _Stream:
     """One that is not over.
 
     Args:
-        window: octets that the server takes. room: octets that it may send.
-        unsent: of ours. ending, ended: the end of ours is behind `unsent`; was sent.
-        consumed: octets that the server has not been given room for again.
+        window: octets that the server takes.
     """
 
-    window: int
-    room: int = WINDOW
-    unsent: bytearray = attrs.Factory(bytearray)
-    ending: bool = False
-    ended: bool = False
-    consumed: int = 0
+    __slots__ = ("consumed", "ended", "ending", "room", "unsent", "window")
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.room = WINDOW  # octets that the server may send
+        self.consumed = 0  # of those that it has sent, for how many it was not given room again
+        self.unsent = bytearray()
+        self.ending = self.ended = False  # the end of ours is behind `unsent`; was sent
 
 
 class Http2:
@@ -131,7 +124,7 @@ class Http2:
         assert not self.full
         stream, self._next = self._next, self._next + 2  # s5.1.1: a client's are odd
         self.going_away = self._next > frames.LAST_STREAM
-        self._streams[stream] = _Stream(window=self._usual_window)
+        self._streams[stream] = _Stream(self._usual_window)
         block = hpack.encode(fields, secret=secret)
         self._out += frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)
         return stream

@@ -19,9 +19,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import call as calls
 from .call import Call, Status
@@ -55,8 +53,7 @@ class CallFailed(Exception):
         self.unprocessed = unprocessed
 
 
-@attrs.frozen(kw_only=True)
-class Server:
+class Server(NamedTuple):
     """Where to connect to.
 
     Args:
@@ -91,10 +88,11 @@ class Link:
         self._server, self._clock = server, clock
         self._http2 = Http2()
         self._calls: dict[int, Call] = {}
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._waiting: dict[int, threading.Condition] = {}  # by call, those who wait for whoever has the turn
         self._taken = self._polling = False  # somebody has the turn, and waits
         self._connection: Connection | None = None
-        self._waiting: Waiting = (None, 0)  # while there is no connection yet
+        self._dialing: Waiting = (None, 0)  # while there is no connection yet
         self._unsent = b""
         self._deaf = False  # the server takes nothing any more
         self._more = False  # a read has left something
@@ -108,7 +106,7 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether a call can be made here; hears what a server said while nobody listened."""
-        with self._changed:
+        with self._lock:
             if self._connection is not None and not self._taken:
                 self._read()
             return self.ended is None and not self._http2.going_away
@@ -138,7 +136,7 @@ class Link:
         fields = calls.request(
             path, scheme=scheme, authority=server.authority, timeout=timeout, metadata=metadata
         )
-        with self._changed:
+        with self._lock:
             if self.ended is not None or self._http2.going_away:
                 why = self.ended or Status("UNAVAILABLE", "the server goes away")
                 raise CallFailed(why, unprocessed=True)
@@ -152,13 +150,16 @@ class Link:
 
     def receive(self, number: int, call: Call, deadline: float) -> bytes | None:
         """Return the next message of a call; see `Stream.receive`."""
-        with self._changed:
-            while not call.messages and call.status is None:
-                left = deadline - self._clock()
-                if left <= 0:
-                    self._drop(number, Status("DEADLINE_EXCEEDED", "no answer in time"))
-                else:
-                    self._wait(min(left, LONG))
+        with self._lock:
+            try:
+                while not call.messages and call.status is None:
+                    left = deadline - self._clock()
+                    if left <= 0:
+                        self._drop(number, Status("DEADLINE_EXCEEDED", "no answer in time"))
+                    else:
+                        self._wait(number, min(left, LONG))
+            finally:
+                self._pass_on()
             if call.messages:
                 message = call.messages.popleft()
                 self._make_room(number, call)
@@ -170,40 +171,50 @@ class Link:
 
     def cancel(self, number: int) -> None:
         """End a call; whoever waits for it hears so at once. May be called twice."""
-        with self._changed:
+        with self._lock:
             self._drop(number, Status("CANCELLED", "the call was cancelled"))
-            self._changed.notify_all()
         self.wake()
 
     def close(self) -> None:
         """End the connection and every call; may be called twice."""
-        with self._changed:
+        with self._lock:
             self._end("CANCELLED", "the connection was closed")
         self.wake()
 
     def wake(self) -> None:
         """Let whoever has the turn look again."""
-        with self._changed:
+        with self._lock:
             if self._polling:
                 os.eventfd_write(self._wake, 1)
 
     # What follows is done under the lock.
 
-    def _wait(self, timeout: float) -> None:
-        """Wait until something has come: on a turn, or for whoever has it."""
+    def _wait(self, number: int, timeout: float) -> None:
+        """Wait until something has come for a call: on a turn, or for whoever has it."""
         if self._taken:
-            self._changed.wait(timeout)
+            told = self._waiting[number] = threading.Condition(self._lock)
+            told.wait(timeout)
+            self._waiting.pop(number, None)
             return
         self._taken = True
         try:
             self._turn(timeout)
         finally:
             self._taken = False
-            self._changed.notify_all()
+
+    def _pass_on(self) -> None:
+        """Let another take the next turn, if nobody has it."""
+        if self._waiting and not self._taken:
+            next(iter(self._waiting.values())).notify()
+
+    def _tell(self, number: int) -> None:
+        """Let whoever waits for a call look again."""
+        if (waiting := self._waiting.pop(number, None)) is not None:
+            waiting.notify()
 
     def _turn(self, timeout: float) -> None:
         """Wait once, and do what can be done then."""
-        if self._dial is not None and self._waiting[0] is None:  # it begins, or a name may be known by now
+        if self._dial is not None and self._dialing[0] is None:  # it begins, or a name may be known by now
             self._connect(self._dial)
         ready = self.ended is None and self._poll(timeout)
         if self.ended is not None:  # by another thread, which leaves it to us to let go
@@ -222,15 +233,15 @@ class Link:
         poller.register(self._wake, select.POLLIN)
         if self._connection is not None:
             poller.register(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        elif (waiting := self._waiting)[0] is not None:
-            poller.register(waiting[0], waiting[1])
+        elif (dialing := self._dialing)[0] is not None:
+            poller.register(dialing[0], dialing[1])
         timeout = 0.0 if self._more else max(0.0, min(timeout, self._due() - self._clock()))
         self._polling = True
-        self._changed.release()
+        self._lock.release()
         try:
             found = [descriptor for descriptor, _ in poller.poll(math.ceil(timeout * 1e3))]
         finally:
-            self._changed.acquire()
+            self._lock.acquire()
             self._polling = False
         if self._wake in found:
             os.eventfd_read(self._wake)
@@ -240,9 +251,9 @@ class Link:
     def _connect(self, dial: Dial) -> None:
         """Do the next step towards a connection."""
         try:
-            self._waiting = next(dial)
+            self._dialing = next(dial)
         except StopIteration as done:
-            self._connection, self._dial, self._waiting = done.value, None, (None, 0)
+            self._connection, self._dial, self._dialing = done.value, None, (None, 0)
             self._flush()
         except OSError as error:
             self._dial = None
@@ -257,7 +268,8 @@ class Link:
                 self._unsent = self._unsent or octets
                 self._unsent = self._unsent[self._connection.send(self._unsent) :]
         except BlockingIOError:
-            return
+            if self._polling:  # whoever does has to wait for room as well
+                os.eventfd_write(self._wake, 1)
         except OSError as error:
             self._deaf = True
             self._read()  # what a server says last is its reason, such as an alert of TLS
@@ -296,6 +308,8 @@ class Link:
                 self._end("UNAVAILABLE", event.reason)
             elif (call := self._calls.get(event.stream)) is not None:
                 call.receive(event)
+                if call.messages or call.status is not None:
+                    self._tell(event.stream)
                 if call.status is not None:
                     self._forget(event.stream)
                 elif isinstance(event, Data):
@@ -314,6 +328,7 @@ class Link:
         """End a call of ours."""
         if (call := self._calls.get(number)) is not None:
             call.end(status)
+            self._tell(number)
             self._forget(number)
             self._flush()
 
@@ -349,10 +364,10 @@ class Link:
         if self.ended is not None:
             return
         self.ended = Status(code, reason)
-        for call in self._calls.values():
+        for number, call in self._calls.items():
             call.end(self.ended)
+            self._tell(number)
         self._calls.clear()
-        self._changed.notify_all()
         if not self._polling:
             self._let_go()
 

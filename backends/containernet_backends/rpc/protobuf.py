@@ -6,13 +6,14 @@ of its fields.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import attrs
-
 _T = TypeVar("_T")
+
+# A field that is looked at: its number, whether it is an int, bytes or a list of bytes, and what makes a value
+# of it.
+Field = tuple[int, type, Callable[[Any], Any]]
 
 VARINT, EIGHT_OCTETS, OCTETS, FOUR_OCTETS = 0, 1, 2, 5  # types on the wire
 _MASK = (1 << 64) - 1
@@ -97,54 +98,45 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def number(tag: int, read: Callable[[int], Any] = signed) -> Any:
-    """Return an attribute that is a field of numbers."""
-    return attrs.field(default=read(0), metadata={"field": (tag, int, read)})
+def number(tag: int, read: Callable[[int], Any] = signed) -> Field:
+    """Return a field that is a number, a truth value or one of an enum."""
+    return tag, int, read
 
 
-def text(tag: int) -> Any:
-    """Return an attribute that is a field of text; what is no UTF-8 in it can be printed."""
-    return attrs.field(
-        default="", metadata={"field": (tag, bytes, lambda value: value.decode(errors="replace"))}
-    )
+def text(tag: int) -> Field:
+    """Return a field that is text; what is no UTF-8 in it can be printed."""
+    return tag, bytes, lambda value: value.decode(errors="replace")
 
 
-def one(tag: int, read: Callable[[bytes], Any]) -> Any:
-    """Return an attribute that is a message, or what one without fields means."""
-    return attrs.field(factory=lambda: read(b""), metadata={"field": (tag, bytes, read)})
+def one(tag: int, read: Callable[[bytes], Any]) -> Field:
+    """Return a field that is a message."""
+    return tag, bytes, read
 
 
-def many(tag: int, read: Callable[[bytes], Any] = bytes) -> Any:
-    """Return an attribute that is a list of messages or octets."""
-    return attrs.field(default=(), metadata={"field": (tag, list, read)})
+def many(tag: int, read: Callable[[bytes], Any] = bytes) -> Field:
+    """Return a field that is a list of messages or octets."""
+    return tag, list, read
 
 
-def decode(kind: type[_T], encoded: bytes) -> _T:
-    """Return a message; what `kind` does not name is passed over.
+def reader(kind: Callable[..., _T], **plan: Field) -> Callable[[bytes], _T]:
+    """Return what makes messages of octets; it raises ValueError where they are none.
 
     Args:
-        kind: a class whose attributes are made by `number`, `text`, `one` and `many`.
-
-    Raises:
-        ValueError: it is none.
+        kind: takes the fields that are there by their names.
+        plan: the fields that are looked at; the others are passed over.
     """
-    plan, found = _plan(kind), dict[str, Any]()  # type: ignore[arg-type]
-    for tag, value in fields(encoded):
-        if tag not in plan:
-            continue
-        name, shape, read = plan[tag]
-        if shape is list and isinstance(value, bytes):
-            found.setdefault(name, []).append(read(value))
-        elif (shape is int and isinstance(value, int)) or (shape is bytes and isinstance(value, bytes)):
-            found[name] = read(value)
-    return kind(**found)
+    by_tag = {tag: (name, shape, read) for name, (tag, shape, read) in plan.items()}
 
+    def read_message(encoded: bytes) -> _T:
+        found: dict[str, Any] = {}
+        for tag, value in fields(encoded):
+            if tag not in by_tag:
+                continue
+            name, shape, read = by_tag[tag]
+            if shape is list and isinstance(value, bytes):
+                found.setdefault(name, []).append(read(value))
+            elif shape is not list and isinstance(value, shape):
+                found[name] = read(value)
+        return kind(**found)
 
-@functools.cache
-def _plan(kind: Any) -> dict[int, tuple[str, type, Callable[[Any], Any]]]:
-    """Return by number the fields of a message: attribute, shape, and what makes a value of it."""
-    return {
-        tag: (field.name, shape, read)
-        for field in attrs.fields(kind)
-        for tag, shape, read in [field.metadata["field"]]
-    }
+    return read_message
