@@ -22,6 +22,7 @@ from containernet_backends.etcd import EtcdOptions
 from containernet_backends.host_gw import HostGateway
 from containernet_backends.ipip import Ipip
 from containernet_backends.memory import MemoryOptions
+from containernet_backends.netlink.kernel import NetlinkOptions
 from containernet_backends.sqlite.store import SqliteOptions
 from containernet_backends.static import StaticOptions
 from containernet_backends.vxlan import Vxlan
@@ -40,6 +41,7 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
     "dataplane.host-gw": HostGateway,
     "dataplane.vxlan": Vxlan,
     "dataplane.ipip": Ipip,
+    "kernel.netlink": NetlinkOptions,
 }
 
 

@@ -579,10 +579,12 @@ class TestLife:
         assert kernel.changed(60) is False
 
     def test_unknown_options(self) -> None:
-        with pytest.raises(ConfigError, match="'nets' is unknown: expected netns"):
+        with pytest.raises(ConfigError, match="'nets' is not an option; did you mean 'netns'"):
             NetlinkKernel.from_options({"nets": ""})
-        with pytest.raises(ConfigError, match="netns is 7"):
+        with pytest.raises(ConfigError, match="netns = 7: expected"):
             NetlinkKernel.from_options({"netns": 7})
+        with pytest.raises(ConfigError, match="plain_gateways = -1: expected 0 to"):
+            NetlinkKernel.from_options({"plain_gateways": -1})
 
 
 class TestUnderlay:

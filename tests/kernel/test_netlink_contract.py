@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import cache
 
@@ -19,6 +19,7 @@ from containernet.testing import (
     ShowsTablesContract,
     UnderlayContract,
 )
+from containernet_backends.netlink import NetlinkKernel
 
 from .conftest import Netns
 
@@ -46,6 +47,34 @@ def lacking() -> frozenset[type]:
         return frozenset(kind for kind, line in DRIVERS.items() if not probe.can(f"link add probe{line}"))
 
 
+def bed_with(options: Mapping[str, object]) -> KernelBed:
+    """Return a bed for kernels with such options."""
+    host, container = Netns(), Netns()
+    host.run("ip", "-batch", "-", stdin=UNDERLAY)
+
+    def open_kernel() -> NetlinkKernel:
+        return NetlinkKernel.from_options({"netns": host.path, **options})
+
+    def lose(item: Item) -> None:
+        with closing(host.kernel()) as rival:
+            assert rival.execute([Delete(item)]) == []
+
+    def occupy(item: Item) -> None:
+        match item:
+            case KernelRoute(destination=destination, metric=metric):
+                host.ip(f"route add {destination} dev eth0 proto bird" + f" metric {metric}" * bool(metric))
+            case InterfaceAddress(address=address):
+                host.ip(f"address add {address} dev eth0")
+            case _:
+                host.ip(f"link add {item.link} type bridge")
+
+    def close() -> None:
+        host.close()
+        container.close()
+
+    return KernelBed(open=open_kernel, lose=lose, occupy=occupy, netns=container.path, close=close)
+
+
 class TestNetlink(
     KernelContract,
     EntersNamespacesContract,
@@ -61,27 +90,20 @@ class TestNetlink(
 
     def bed(self) -> KernelBed:
         """Return a namespace with an underlay link; the others in it use `ip`, or are a second daemon."""
-        host, container = Netns(), Netns()
-        host.run("ip", "-batch", "-", stdin=UNDERLAY)
+        return bed_with({})
 
-        def lose(item: Item) -> None:
-            with closing(host.kernel()) as rival:
-                assert rival.execute([Delete(item)]) == []
 
-        def occupy(item: Item) -> None:
-            match item:
-                case KernelRoute(destination=destination, metric=metric):
-                    host.ip(f"route add {destination} dev eth0 proto bird" + f" metric {metric}" * bool(metric))
-                case InterfaceAddress(address=address):
-                    host.ip(f"address add {address} dev eth0")
-                case _:
-                    host.ip(f"link add {item.link} type bridge")
+class TestByNexthopObjects(KernelContract, ShowsTablesContract):
+    """With an object for every gateway: what others see of routes is the same."""
 
-        def close() -> None:
-            host.close()
-            container.close()
+    def setup_method(self) -> None:
+        """As above."""
+        self.supports = frozenset(KernelContract.supports - lacking())
+        super().setup_method()
 
-        return KernelBed(open=host.kernel, lose=lose, occupy=occupy, netns=container.path, close=close)
+    def bed(self) -> KernelBed:
+        """Return the bed of above, but for the option."""
+        return bed_with({"plain_gateways": 0})
 
 
 @pytest.fixture

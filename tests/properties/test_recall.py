@@ -12,11 +12,25 @@ from hypothesis import given, strategies as st
 from containernet.items import Item, by_key
 from containernet_backends.netlink import constants as c
 from containernet_backends.netlink.frames import Malformed, attribute, equal_messages, message, messages
+from containernet_backends.netlink.nexthops import Hop, Way
 from containernet_backends.netlink.recall import Recall
-from containernet_backends.netlink.wire import decode_neighbour, decode_route
+from containernet_backends.netlink.wire import Hops, decode_neighbour, decode_route, route_nexthop
 
 ROUTES, NEIGHBOURS = (c.RTM_GETROUTE, 2), (c.RTM_GETNEIGH, 2)
 NAMES = st.dictionaries(st.sampled_from((7, 8, 9)), st.sampled_from(("a", "b")))
+
+
+HOPS = st.dictionaries(
+    st.integers(0, 3), st.builds(Hop, st.builds(Way, st.sampled_from((7, 8)), st.booleans()), st.just(b"abcd"))
+)
+
+
+def route_by_number(last: int, number: int) -> bytes:
+    """Return a route of which the kernel tells no more than its nexthop object."""
+    head = struct.pack("=8BI", 2, 24, 0, 0, 254, 77, 0, 1, 0)
+    return (
+        head + attribute(c.RTA_DST, bytes((10, 4, last, 0))) + attribute(c.RTA_NH_ID, struct.pack("=I", number))
+    )
 
 
 def route(last: int, gateway: int, index: int) -> bytes:
@@ -43,35 +57,40 @@ def neighbour(last: int, mac: int, index: int, clock: int, probes: bool) -> byte
 
 small = st.integers(0, 3)
 indexes = st.sampled_from((7, 8, 9))
-routes = st.builds(route, small, small, indexes)
+routes = st.builds(route, small, small, indexes) | st.builds(route_by_number, small, small)
 neighbours = st.builds(neighbour, small, small, indexes, small, st.booleans())
 junk = st.binary(max_size=60) | st.builds(lambda body, cut: body[:cut], routes | neighbours, st.integers(0, 60))
 
 
-def meaning(table: tuple[int, ...], body: bytes, names: Mapping[int, str]) -> Item | None:
+def meaning(table: tuple[int, ...], body: bytes, names: Mapping[int, str], hops: Hops) -> Item | None:
     """Return what a body means, without any memory; nothing where it is junk."""
     found = None
     with suppress(Malformed):
-        found = (decode_route if table == ROUTES else decode_neighbour)(body, names)
+        found = decode_route(body, names, hops) if table == ROUTES else decode_neighbour(body, names)
     return found.item if found else None
 
 
 dumps = st.tuples(st.lists(routes | junk, max_size=8), st.lists(neighbours | junk, max_size=8))
 
 
-@given(st.lists(st.tuples(NAMES, dumps), max_size=6))
+@given(st.lists(st.tuples(NAMES, HOPS, dumps), max_size=6))
 def test_reading_again_is_reading_anew(
-    readings: list[tuple[dict[int, str], tuple[list[bytes], list[bytes]]]],
+    readings: list[tuple[dict[int, str], dict[int, Hop], tuple[list[bytes], list[bytes]]]],
 ) -> None:
-    """The memory is never seen: not after changes, not after losses, not when indexes change their names."""
+    """The memory is never seen: not after changes, not after losses, not when numbers change their meaning."""
     recall = Recall()
-    for names, told in readings:
-        asked = recall.begin(names)
+    for names, hops, told in readings:
+        recall.begin(names, hops)
         expected: list[Item] = []
         for table, bodies in zip((ROUTES, NEIGHBOURS), told, strict=True):
-            items = [item for body in bodies if (item := meaning(table, body, names))]
-            assert recall.decode(table, bodies, partial(meaning, table, names=asked)) == by_key(items)
+            found = [(body, item) for body in bodies if (item := meaning(table, body, names, hops))]
+            items = dict(found).values()
+            decode = partial(meaning, table, names=recall.names, hops=recall.hops)
+            assert recall.decode(table, bodies, decode) == by_key(items)
             expected += items
+            if table == ROUTES:
+                told_by = {item.key: number for body, item in found if (number := route_nexthop(body))}
+                assert recall.used(table) == told_by
         assert recall.links == {item.link for item in expected}
 
 
@@ -82,11 +101,11 @@ def test_what_is_told_again_is_not_decoded_again() -> None:
     def decode(body: bytes) -> Item | None:
         nonlocal decoded
         decoded += 1
-        return meaning(NEIGHBOURS, body, names)
+        return meaning(NEIGHBOURS, body, recall.names, {})
 
     recall = Recall()
     for mac, clock in ((1, 1), (1, 2), (2, 3)):
-        names = recall.begin({7: "a"})
+        recall.begin({7: "a"}, {})
         told = [neighbour(last, mac if last == 9 else 0, 7, clock, True) for last in range(100)]
         recall.decode(NEIGHBOURS, told, decode)
     assert decoded == 101

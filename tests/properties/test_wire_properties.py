@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from itertools import chain
@@ -24,7 +24,7 @@ from containernet.items import (
 from containernet.model import Address, Interface, Prefix
 from containernet.planning import Create, Delete, Operation, Replace
 from containernet_backends.netlink import constants as c
-from containernet_backends.netlink.encoding import Encoder
+from containernet_backends.netlink.encoding import Encoder, encode_nexthops, sort
 from containernet_backends.netlink.frames import (
     Malformed,
     Message,
@@ -32,10 +32,12 @@ from containernet_backends.netlink.frames import (
     Run,
     attribute,
     attributes,
+    equal_messages,
     message,
     messages,
     refusal,
 )
+from containernet_backends.netlink.nexthops import Hop, Nexthops, Way
 from containernet_backends.netlink.ownership import PROTOCOL
 from containernet_backends.netlink.view import View
 from containernet_backends.netlink.wire import (
@@ -43,7 +45,9 @@ from containernet_backends.netlink.wire import (
     decode_address,
     decode_link,
     decode_neighbour,
+    decode_nexthop,
     decode_route,
+    route_nexthop,
     route_protocol,
 )
 
@@ -147,10 +151,18 @@ def place(operation: Operation) -> int:
     return INDEX.get(operation.item.link, 0)
 
 
-def encoded(*operations: Operation) -> list[Message]:
+def encoded(
+    operations: Sequence[Operation], *, encoder: Encoder | None = None, first: int = 1
+) -> Sequence[Run]:
     """Return the messages that carry out operations."""
-    runs, refused = Encoder().encode(operations, 1, place)
+    groups, refused = sort(operations, place)
     assert not refused
+    encoder = encoder or Encoder()
+    return [encoder.encode(alike, first + alike.start) for alike in groups]
+
+
+def split(runs: Iterable[Run]) -> list[Message]:
+    """Return single messages."""
     return [message for run in runs for message in messages(run.messages)]
 
 
@@ -158,24 +170,22 @@ def decode(found: Message) -> Owned | None:
     """Decode a message by its type."""
     match found.type:
         case c.RTM_NEWROUTE | c.RTM_DELROUTE:
-            return decode_route(found.body, LINKS)
+            return decode_route(found.body, LINKS, {})
         case c.RTM_NEWNEIGH | c.RTM_DELNEIGH:
             return decode_neighbour(found.body, LINKS)
         case _:
             return decode_address(found.body, LINKS)
 
 
-@given(
-    st.lists(st.builds(lambda verb, item: verb(item), verbs, items), max_size=20), st.integers(1, 0xFFFFFF00)
-)
+@given(batches, st.integers(1, 0xFFFFFF00))
 def test_a_batch_is_read_back(operations: list[Operation], first: int) -> None:
     """Many shapes in any order: each message stands alone, has its number, and tells what it was made of."""
     encoder = Encoder()
     for _ in range(2):  # the second time all shapes are known
-        runs, _ = encoder.encode(operations, first, place)
-        found = list(messages(b"".join(run.messages for run in runs)))
+        runs = encoded(operations, encoder=encoder, first=first)
+        found = split(runs)
         assert [message.sequence for message in found] == list(range(first, first + len(operations)))
-        assert sum(run.total for run in runs) == len(operations)
+        assert [len(list(messages(run.messages))) for run in runs] == [run.total for run in runs]
         for message_, operation in zip(found, operations, strict=True):
             if not isinstance(operation, Delete):
                 owned = decode(message_)
@@ -187,32 +197,66 @@ def test_a_batch_is_read_back(operations: list[Operation], first: int) -> None:
 @given(batches)
 def test_together_is_as_one_by_one(operations: list[Operation]) -> None:
     """What stands beside an operation makes no difference to its message; nor does who is refused."""
-    alone = [encoded(operation)[0]._replace(sequence=number) for number, operation in enumerate(operations, 1)]
-    assert encoded(*operations) == alone
+    alone = [
+        split(encoded([operation]))[0]._replace(sequence=number)
+        for number, operation in enumerate(operations, 1)
+    ]
+    assert split(encoded(operations)) == alone
 
     def refuse(operation: Operation) -> int | Refusal:
-        return Refusal(19) if operation.item.link == "eth0" else place(operation)
+        named = not isinstance(operation.item, KernelRoute) or isinstance(operation, Create)
+        return Refusal(19) if named and operation.item.link == "eth0" else place(operation)
 
-    runs, refused = Encoder().encode(operations, 1, refuse)
-    found = {each.sequence: each for run in runs for each in messages(run.messages)}
-    assert found.keys() | {at + 1 for at in refused} == set(range(1, len(operations) + 1))
-    assert all(each == alone[number - 1] for number, each in found.items())
-    assert not any(operations[number - 1].item.link == "eth0" for number in found)
+    groups, refused = sort(operations, refuse)
+    told = split([Encoder().encode(alike, 1 + alike.start) for alike in groups])
+    assert {each.sequence for each in told} | {at + 1 for at in refused} == set(range(1, len(operations) + 1))
+    assert all(each == alone[each.sequence - 1] for each in told)
+    assert all(isinstance(refuse(each), Refusal) == (at in refused) for at, each in enumerate(operations))
 
 
-@given(st.binary(min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 12))
-def test_a_run_is_split_between_messages(one: bytes, total: int, most: int) -> None:
-    """Into parts that are the run again, each of at most so many."""
-    parts = list(Run(one * total, total).split(most))
-    assert b"".join(part.messages for part in parts) == one * total
-    assert sum(part.total for part in parts) == total
-    assert all(part.total <= most and part.stride == len(one) for part in parts)
+gateways = st.lists(addresses(4) | addresses(6), max_size=20)
+ways = st.builds(Way, st.integers(1, 9), st.booleans())
+
+
+@given(ways, gateways, st.integers(0, 8))
+def test_a_route_by_number_leads_where_its_object_leads(way: Way, hops: list[Address], plain: int) -> None:
+    """After the first few, each gateway has one object; each route tells its own way, in its place."""
+    nexthops, encoder = Nexthops(plain=plain), Encoder()
+    routes = [
+        KernelRoute(destination=IPv4Network((n << 8, 24)), link="vx0", gateway=hop, onlink=way.onlink)
+        for n, hop in enumerate(hops)
+    ]
+    groups, _ = sort([Create(route) for route in routes], lambda _: way.oif)
+    objects: dict[int, Hop] = {}
+    told: list[Message] = []
+    for alike in groups:
+        wanted = nexthops.place(alike.way, alike.gateways)
+        made = [decode_nexthop(each.body) for each in split(encode_nexthops(wanted, 1))]
+        assert made == [(number, PROTOCOL, hop) for number, hop in wanted.items()]
+        objects.update(wanted)
+        numbers = nexthops.numbers(alike.way, alike.gateways) or [0] * len(alike.gateways)
+        told += split(encoder.encode_by_number(alike, numbers, 1 + alike.start))
+    assert len(objects) == max(0, len(set(hops)) - plain)
+    assert [each.sequence for each in told] == list(range(1, len(hops) + 1))
+    found = [decode_route(each.body, {way.oif: "vx0"}, objects) for each in told]
+    assert [owned and owned.item for owned in found] == routes
+
+
+@given(st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=9), st.integers(1, 12))
+def test_a_run_is_cut_between_messages(each: list[bytes], most: int) -> None:
+    """In two, or singly; nothing is lost and nothing changes its place."""
+    run = Run(b"".join(each), len(each))
+    first, rest = run.cut(most)
+    assert first.total == min(most, len(each))
+    assert (first.messages, rest.messages) == (b"".join(each[:most]), b"".join(each[most:]))
+    assert first.total + rest.total == run.total
+    assert list(run.singly()) == [Run(one, 1) for one in each]
 
 
 @given(items)
 def test_creating_never_replaces_and_replacing_never_refuses(item: KernelRoute) -> None:
     """The flags are what keeps other people's items safe."""
-    flags = [found.flags for found in encoded(Create(item), Replace(item, item), Delete(item))]
+    flags = [found.flags for found in split(encoded([Create(item), Replace(item, item), Delete(item)]))]
     request = c.NLM_F_REQUEST
     assert flags == [
         request | c.NLM_F_CREATE | c.NLM_F_EXCL,
@@ -224,9 +268,9 @@ def test_creating_never_replaces_and_replacing_never_refuses(item: KernelRoute) 
 @given(kernel_routes())
 def test_a_deletion_is_about_our_route_alone(route: KernelRoute) -> None:
     """It names our protocol and the key; the kernel passes over everybody else's route."""
-    (found,) = encoded(Delete(route))
+    (found,) = split(encoded([Delete(route)]))
     assert route_protocol(found.body) == PROTOCOL
-    owned = decode_route(found.body, {})
+    owned = decode_route(found.body, {}, {})
     assert owned is not None
     assert owned.item.key == route.key
     assert owned.item == attrs.evolve(route, link="", gateway=None, onlink=False, encap=None, equal_cost=())
@@ -260,16 +304,19 @@ DECODERS: list[Callable[[bytes], object]] = [
     attributes,
     decode_link,
     lambda data: decode_link(data).item(LINKS),
-    lambda data: decode_route(data, LINKS),
+    lambda data: decode_route(data, LINKS, {}),
+    decode_nexthop,
+    route_nexthop,
+    equal_messages,
     lambda data: decode_neighbour(data, LINKS),
     lambda data: decode_address(data, LINKS),
     lambda data: refusal(Message(c.NLMSG_ERROR, c.NLM_F_ACK_TLVS, 1, 1, data)),
     lambda data: refusal(Message(c.NLMSG_DONE, 0, 1, 1, data)),
     *(
-        lambda data, kind=kind, flags=flags: View(address_protocol=True).differs(
+        lambda data, kind=kind, flags=flags: View(address_protocol=True, nexthops=Nexthops()).differs(
             [Message(kind, flags, 1, 1, data)]
         )
-        for kind in range(16, 31)
+        for kind in (*range(16, 31), c.RTM_NEWNEXTHOP, c.RTM_DELNEXTHOP)
         for flags in (0, c.NLM_F_REPLACE)
     ),
 ]
@@ -300,7 +347,7 @@ def test_junk_is_malformed_and_nothing_else(data: bytes) -> None:
 @given(items, st.data())
 def test_a_cut_message_is_malformed_or_less(item: KernelRoute, data: st.DataObject) -> None:
     """A body that was cut anywhere loses values or is refused; it never invents any."""
-    (whole,) = encoded(Create(item))
+    (whole,) = split(encoded([Create(item)]))
     cut = whole._replace(body=whole.body[: data.draw(st.integers(0, len(whole.body) - 1))])
     with suppress(Malformed):
         decode(cut)

@@ -27,8 +27,9 @@ from containernet.items import (
 )
 from containernet.planning import Create, Delete, Replace
 from containernet_backends.netlink import constants as c
-from containernet_backends.netlink.encoding import Encoder
+from containernet_backends.netlink.encoding import Encoder, sort
 from containernet_backends.netlink.frames import Malformed, Message, Refusal, attribute, messages
+from containernet_backends.netlink.nexthops import Nexthops
 from containernet_backends.netlink.ownership import ALIAS, PROTOCOL, keeps_address_protocol, protocol_name
 from containernet_backends.netlink.refusals import explain
 from containernet_backends.netlink.view import View
@@ -39,8 +40,8 @@ ROUTE = KernelRoute(destination=ip_network("10.4.1.0/24"), link="eth0", gateway=
 
 def encoded(item: Item, *, index: int, first: int = 1) -> bytes:
     """Return the message that creates an item on the link of that index."""
-    ((only,), _) = Encoder().encode([Create(item)], first, lambda _: index)
-    return only.messages
+    ((only,), _) = sort([Create(item)], lambda _: index)
+    return Encoder().encode(only, first).messages
 
 
 def read(item: Item, decoder: type[Any]) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class TestViewOnAnOldKernel:
         link = record.item({})
         assert link is not None
         own = InterfaceAddress(link="br0", address=ip_interface("10.4.0.1/24"))
-        view = View(address_protocol=False)
+        view = View(address_protocol=False, nexthops=Nexthops())
         view.reset({5: record}, {link.key: link, own.key: own})
         assert not view.differs([self.heard(c.RTM_NEWADDR, own, 5)])
         assert view.differs([self.heard(c.RTM_DELADDR, own, 5)])

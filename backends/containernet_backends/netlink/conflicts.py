@@ -16,6 +16,7 @@ from containernet.planning import Create, Delete, Operation, Replace
 from . import constants as c
 from .links import read_links
 from .ownership import PROTOCOL, protocol_name, removal
+from .reading import read_routes
 from .refusals import Refused
 from .socket import NetlinkSocket
 from .wire import (
@@ -25,10 +26,8 @@ from .wire import (
     address_filter,
     decode_address,
     decode_neighbour,
-    decode_route,
     neighbour_filter,
     neighbour_state,
-    route_filter,
 )
 
 _FAMILY = {4: AF_INET, 6: AF_INET6}
@@ -104,8 +103,7 @@ class Occupants:
     def _read(self, item: BatchedItem, family: int) -> list[Owned]:
         match item:
             case KernelRoute():
-                bodies = self._socket.dump(c.RTM_GETROUTE, route_filter(family, table=item.table))
-                found = [decode_route(body, self._names) for body in bodies]
+                return list(read_routes(self._socket, self._names, family=family, table=item.table))
             case Neighbour():
                 bodies = self._socket.dump(c.RTM_GETNEIGH, neighbour_filter(family))
                 found = [

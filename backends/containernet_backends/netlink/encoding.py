@@ -10,58 +10,109 @@ else.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from containernet.items import FdbEntry, InterfaceAddress, KernelRoute, Neighbour
 from containernet.planning import Delete, Operation
 
 from .frames import Refusal, Run
 from .layouts import SIZE
-from .moulds import Mould, mould
+from .moulds import Mould, about_nexthop, by_number, mould, nexthop
+from .nexthops import PLAIN, Hop, Way
 
 BATCHED = frozenset({KernelRoute, Neighbour, FdbEntry, InterfaceAddress})
 
 _SEQUENCE = (8, 4)  # where a message has its number
 
 
+class Alike(NamedTuple):
+    """Operations of one shape that follow one another in a batch.
+
+    `start` is the position of the first. `gateways` are those of IPv4 routes, packed, which nexthop objects may
+    tell instead; empty: there are none.
+    """
+
+    shape: tuple[object, ...]
+    start: int
+    operations: Sequence[Operation]
+    oif: int
+    gateways: Sequence[bytes]
+
+    @property
+    def way(self) -> Way:
+        """What the gateways have in common."""
+        return Way(self.oif, getattr(self.operations[0].item, "onlink", False))
+
+
+def sort(
+    operations: Iterable[Operation], place: Callable[[Operation], int | Refusal]
+) -> tuple[Sequence[Alike], Mapping[int, Refusal]]:
+    """Return operations on batched items by shape, and by position the refusals of those that have no place.
+
+    Args:
+        operations: on routes, neighbours, fdb entries and addresses.
+        place: returns the interface index of an item's link, or why it has none; asked once for each shape.
+    """
+    groups: list[Alike] = []
+    refused: dict[int, Refusal] = {}
+    start = 0
+    for shape, group in groupby(operations, _shape):
+        alike = list(group)
+        oif = place(alike[0])
+        if isinstance(oif, Refusal):
+            refused.update(dict.fromkeys(range(start, start + len(alike)), oif))
+        else:
+            groups.append(Alike(shape, start, alike, oif, _gateways(alike)))
+        start += len(alike)
+    return groups, refused
+
+
 class Encoder:
-    """Encodes operations; remembers the shapes it has met. Not for use by two threads at a time."""
+    """Makes messages of operations; remembers the shapes it has met. Not for use by two threads at a time."""
 
     def __init__(self) -> None:
         self._moulds: dict[object, Mould] = {}
 
-    def encode(
-        self, operations: Iterable[Operation], first: int, place: Callable[[Operation], int | Refusal]
-    ) -> tuple[Sequence[Run], Mapping[int, Refusal]]:
-        """Return the messages that carry out operations on batched items, and the refusals by position.
-
-        Args:
-            operations: on routes, neighbours, fdb entries and addresses.
-            first: the number of the first message; every operation counts, refused or not.
-            place: returns the interface index of an item's link, or why it has none; asked once for each run.
-        """
-        runs: list[Run] = []
-        refused: dict[int, Refusal] = {}
-        at = 0
-        for shape, group in groupby(operations, _shape):
-            alike = list(group)
-            index = place(alike[0])
-            if isinstance(index, Refusal):
-                refused.update(dict.fromkeys(range(at, at + len(alike)), index))
-            else:
-                runs.append(self._cast(shape, alike, index, first + at))
-            at += len(alike)
-        return runs, refused
-
-    def _cast(self, shape: tuple[object, ...], alike: Sequence[Operation], index: int, first: int) -> Run:
-        found = self._moulds.get((shape, index))
+    def encode(self, alike: Alike, first: int) -> Run:
+        """Return the messages that carry out operations, numbered from `first` on."""
+        key = (alike.shape, alike.oif)
+        found = self._moulds.get(key)
         if found is None:
-            found = mould(alike[0], index)
+            found = mould(alike.operations[0], alike.oif)
             if found.holes:  # else it is about one item alone
-                self._moulds[shape, index] = found
-        return Run(cast(found, len(alike), first, _columns(alike) if found.holes else ()), len(alike))
+                self._moulds[key] = found
+        columns = _columns(alike) if found.holes else ()
+        return Run(cast(found, len(alike.operations), first, columns), len(alike.operations))
+
+    def encode_by_number(self, alike: Alike, numbers: Sequence[int], first: int) -> Iterator[Run]:
+        """Yield the messages for routes to their gateways, each with the number of an object, or PLAIN."""
+        operations = zip(alike.operations, alike.gateways, numbers, strict=True)
+        for plain, group in groupby(operations, lambda each: each[2] == PLAIN):
+            part, gateways, objects = zip(*group, strict=True)
+            rest = alike._replace(operations=part, gateways=gateways)
+            if plain:
+                yield self.encode(rest, first)
+            else:
+                found = by_number(type(part[0]), part[0].item)
+                columns = (_destinations(part), array("I", objects).tobytes())
+                yield Run(cast(found, len(part), first, columns), len(part))
+            first += len(part)
+
+
+def encode_nexthops(wanted: Mapping[int, Hop], first: int) -> Iterator[Run]:
+    """Yield the messages that make nexthop objects, by number; their sequence numbers go from `first` on."""
+    for (way, size), group in groupby(wanted.items(), lambda each: (each[1].way, len(each[1].gateway))):
+        numbers, hops = zip(*group, strict=True)
+        columns = (array("I", numbers).tobytes(), b"".join([hop.gateway for hop in hops]))
+        yield Run(cast(nexthop(way, size), len(hops), first, columns), len(hops))
+        first += len(hops)
+
+
+def encode_about_nexthops(kind: int, numbers: Sequence[int], first: int) -> Run:
+    """Return messages of one kind, such as RTM_DELNEXTHOP, about nexthop objects, numbered from `first` on."""
+    return Run(cast(about_nexthop(kind), len(numbers), first, (array("I", numbers).tobytes(),)), len(numbers))
 
 
 def cast(shape: Mould, count: int, first: int, columns: Iterable[bytes]) -> bytes:
@@ -96,31 +147,47 @@ def _shape(operation: Operation) -> tuple[object, ...]:
     return (verb, item)
 
 
-def _columns(alike: Sequence[Operation]) -> Sequence[bytes]:
-    """Return what varies in the messages about items of one shape, in the order of their holes."""
-    items: list[Any] = [operation.item for operation in alike]
+def _gateways(alike: Sequence[Operation]) -> Sequence[bytes]:
     first = alike[0].item
+    if alike[0].__class__ is Delete or not isinstance(first, KernelRoute) or first.destination.version != 4:
+        return ()
+    if first.gateway is None or first.equal_cost:
+        return ()
+    items: list[Any] = [operation.item for operation in alike]
+    return [item.gateway.packed for item in items]
+
+
+def _columns(alike: Alike) -> Sequence[bytes]:
+    """Return what varies in the messages about items of one shape, in the order of their holes."""
+    items: list[Any] = [operation.item for operation in alike.operations]
+    first = items[0]
+    which: bytes
     match first:
         case KernelRoute():
-            size = SIZE[first.destination.version]
-            which = b"".join([item.key[2].to_bytes(size, "big") for item in items])
+            which = _destinations(alike.operations)
         case Neighbour():
             which = b"".join([item.address.packed for item in items])
         case _:
             which = _octets(items)
-    if alike[0].__class__ is Delete:
+    if alike.operations[0].__class__ is Delete:
         return (which,)
     match first:
         case KernelRoute(encap=None, gateway=None):
             return (which,)
         case KernelRoute(encap=None):
-            return which, b"".join([item.gateway.packed for item in items])
+            return which, b"".join(alike.gateways or [item.gateway.packed for item in items])
         case KernelRoute():
             return which, b"".join([item.encap.destination.packed for item in items])
         case Neighbour():
             return which, _octets(items)
         case _:
             return which, b"".join([item.destination.packed for item in items])
+
+
+def _destinations(operations: Sequence[Operation]) -> bytes:
+    keys: list[Any] = [operation.item.key for operation in operations]
+    size = SIZE[keys[0][1]]
+    return b"".join([key[2].to_bytes(size, "big") for key in keys])
 
 
 def _octets(items: Iterable[Neighbour | FdbEntry]) -> bytes:

@@ -45,11 +45,16 @@ class Run(NamedTuple):
         """The octets of each."""
         return len(self.messages) // self.total
 
-    def split(self, most: int) -> Iterator[Run]:
-        """Yield the run in parts of at most so many messages."""
-        for start in range(0, self.total, most):
-            part = self.messages[start * self.stride : (start + most) * self.stride]
-            yield Run(part, min(most, self.total - start))
+    def cut(self, most: int) -> tuple[Run, Run]:
+        """Return the first so many messages at most, and the rest, which may be none."""
+        first = min(most, self.total)
+        at = first * self.stride
+        return Run(self.messages[:at], first), Run(self.messages[at:], self.total - first)
+
+    def singly(self) -> Iterator[Run]:
+        """Yield each message by itself."""
+        for start in range(0, len(self.messages), self.stride):
+            yield Run(self.messages[start : start + self.stride], 1)
 
 
 class Refusal(NamedTuple):

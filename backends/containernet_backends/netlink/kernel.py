@@ -1,9 +1,9 @@
 """The Kernel contract on Linux: one network namespace, spoken to over rtnetlink and /proc/sys.
 
 `read` dumps what carries our mark. `execute` groups operations: routes, neighbours, fdb entries and addresses
-that follow one another go to the kernel as one batch; links, ports and sysctls one by one. `changed` compares
-what the kernel reports with what `read` last saw and `execute` asked for since (`view`), so that neither our
-own work nor other people's wakes anybody.
+that follow one another go to the kernel as one batch (`programming`); links, ports and sysctls one by one.
+`changed` compares what the kernel reports with what `read` last saw and `execute` asked for since (`view`), so
+that neither our own work nor other people's wakes anybody.
 
 One lock is held while `read` or `execute` runs; `changed` takes it only to judge what has arrived. So it
 always judges finished work.
@@ -19,22 +19,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Self, TypeVar
 
+import attrs
+
 from containernet.contracts import Failure, Options, UnderlayLink
-from containernet.errors import ConfigError, KernelError, PermissionRefused
-from containernet.items import BridgePort, FdbEntry, Item, KernelRoute, Key, Link, Sysctl, Vxlan
+from containernet.errors import KernelError, PermissionRefused
+from containernet.items import BridgePort, Item, Key, Link, Sysctl
+from containernet.options import between, build
 from containernet.planning import Create, Delete, Operation
 from containernet.tables import Tables
 
 from .conflicts import Occupants
-from .encoding import BATCHED, Encoder
+from .encoding import BATCHED
 from .frames import Refusal
-from .links import change_link, change_port, find_link, read_links
+from .links import change_link, change_port, read_links
 from .monitor import Listener
 from .namespaces import Namespace
+from .nexthops import PLAIN_GATEWAYS, Nexthops
 from .ownership import keeps_address_protocol
+from .programming import Programmer
 from .reading import read_items
 from .recall import Recall
-from .refusals import FORBIDDEN, GONE, Refused, explain
+from .refusals import FORBIDDEN, Refused, explain
 from .removal import Removals
 from .rivals import find_rivals
 from .socket import NetlinkSocket
@@ -42,9 +47,16 @@ from .sysctls import change_sysctl, read_sysctl
 from .tables import FORWARDING, read_tables
 from .underlay import find_underlay
 from .view import View
-from .wire import LinkRecord
 
 _Result = TypeVar("_Result")
+
+
+@attrs.frozen(kw_only=True)
+class NetlinkOptions:
+    """What may stand in the config file; see NetlinkKernel."""
+
+    netns: str = ""
+    plain_gateways: int = attrs.field(default=PLAIN_GATEWAYS, validator=between(0, 1 << 32))
 
 
 class NetlinkKernel:
@@ -54,9 +66,10 @@ class NetlinkKernel:
 
     Args:
         netns: the namespace's path, such as /run/netns/c1; empty: the one that the process is in.
+        plain_gateways: of how many gateways over one link the routes tell them themselves; see `nexthops`.
     """
 
-    def __init__(self, *, netns: str = "") -> None:
+    def __init__(self, *, netns: str = "", plain_gateways: int = PLAIN_GATEWAYS) -> None:
         self._path = netns
         self._lock = threading.RLock()
         self._namespace: Namespace | None = None
@@ -65,22 +78,17 @@ class NetlinkKernel:
         self._waiting = 0
         self._closed = False
         self._removals = Removals(lambda: self._enter(NetlinkSocket))
-        self._encoder = Encoder()
         self._recall = Recall()
         self._sysctls: dict[str, Sysctl] = {}
         self._beside: set[str] = set()  # the links of what was in the way
-        self._view = View(address_protocol=keeps_address_protocol(platform.release()))
+        self._nexthops = Nexthops(plain=plain_gateways)
+        self._programmer = Programmer(self._nexthops)
+        self._view = View(address_protocol=keeps_address_protocol(platform.release()), nexthops=self._nexthops)
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
-        """Build the kernel from the options: `netns` (a path; empty: the own namespace) and nothing else."""
-        for name in options:
-            if name != "netns":
-                raise ConfigError(f"kernel option {name!r} is unknown: expected netns")
-        netns = options.get("netns", "")
-        if not isinstance(netns, str):
-            raise ConfigError(f"kernel option netns is {netns!r}: expected a path such as /run/netns/NAME")
-        return cls(netns=netns)
+        """Build the kernel from [kernel.netlink], see NetlinkOptions."""
+        return cls(**attrs.asdict(build(NetlinkOptions, options, table="kernel.netlink")))
 
     def read(self) -> Mapping[Key, Item]:
         """Return every item of ours in the namespace, see Kernel.read."""
@@ -93,6 +101,7 @@ class NetlinkKernel:
                 address_protocol=self._view.address_protocol,
                 recall=self._recall,
                 same=self._view.same,
+                nexthops=self._nexthops,
             )
             self._view.reset(links, items, stood_on)
             settings = self.sysctls(self._sysctls.values()) if self._sysctls else []
@@ -112,6 +121,7 @@ class NetlinkKernel:
             for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
                 run = list(group)
                 failures += self._batch(socket, run) if batched else self._each(socket, run)
+            self._programmer.tidy(socket)
             self._view.refused(failures, beside=self._beside)
         if failures:
             self._require_permission(operations, failures)
@@ -242,7 +252,7 @@ class NetlinkKernel:
         failures: dict[int, Failure] = {}
         instead: list[tuple[int, Operation]] = []
         occupants: Occupants | None = None
-        for at, refused in self._send(socket, operations).items():
+        for at, refused in self._programmer.send(socket, operations).items():
             operation = operations[at]
             if not (isinstance(operation, Create) and refused.errno == errno.EEXIST):
                 failures[at] = _failure(operation, refused)
@@ -255,39 +265,10 @@ class NetlinkKernel:
         self._beside |= occupants.links if occupants else set()
         if any(isinstance(other, Delete) for _, other in instead):
             self._view.doubt()
-        for nth, refused in self._send(socket, [other for _, other in instead]).items():
+        for nth, refused in self._programmer.send(socket, [other for _, other in instead]).items():
             at = instead[nth][0]
             failures[at] = _failure(operations[at], refused)
         return [failures[at] for at in sorted(failures)]
-
-    def _send(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> dict[int, Refusal]:
-        """Send batched operations; return the refusals by position."""
-        first = socket.sequence(len(operations))
-        links: dict[str, LinkRecord | None] = {}
-
-        def place(operation: Operation) -> int | Refusal:
-            item = operation.item
-            if type(item) is KernelRoute and (item.blackhole or type(operation) is Delete):
-                return 0  # its identity names no link
-            if item.link not in links:
-                links[item.link] = find_link(socket, item.link)
-            return _index(item, links[item.link])
-
-        runs, refused = self._encoder.encode(operations, first, place)
-        refusals = {**refused, **{number - first: why for number, why in socket.transact(runs).items()}}
-        return {
-            at: why
-            for at, why in refusals.items()
-            if not (isinstance(operations[at], Delete) and why.errno in GONE)
-        }
-
-
-def _index(item: Item, link: LinkRecord | None) -> int | Refusal:
-    if link is None:
-        return Refusal(errno.ENODEV)
-    if isinstance(item, FdbEntry) and not (link.ours and link.kind == Vxlan.kind):
-        return Refusal(errno.EOPNOTSUPP if link.ours else errno.EBUSY)
-    return link.index
 
 
 def _failure(operation: Operation, refused: Refusal | Refused) -> Failure:

@@ -10,6 +10,7 @@ RTNEXTHOP = struct.Struct("=HBBi")  # length with the attributes that follow, fl
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 IFADDRMSG = struct.Struct("=4BI")  # family, prefixlen, flags, scope, index
 IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
+NHMSG = struct.Struct("=4BI")  # family, scope, protocol, reserved, flags
 U32 = struct.Struct("=I")
 
 FAMILY = {4: AF_INET, 6: AF_INET6}

@@ -15,7 +15,8 @@ from containernet.planning import Create, Delete, Operation, Replace
 
 from . import constants as c
 from .frames import HEADER, attribute, message
-from .layouts import FAMILY, IFADDRMSG, NDMSG, RTMSG, RTNEXTHOP, SIZE, U32
+from .layouts import FAMILY, IFADDRMSG, NDMSG, NHMSG, RTMSG, RTNEXTHOP, SIZE, U32
+from .nexthops import Way
 from .ownership import PROTOCOL
 
 # Of IPv6, Linux takes several next hops only if each has a gateway, an outer header or not
@@ -34,6 +35,28 @@ class Mould(NamedTuple):
 
     message: bytes
     holes: tuple[tuple[int, int], ...] = ()
+
+
+def by_number(verb: type[Operation], item: KernelRoute) -> Mould:
+    """Return the mould of routes that name a nexthop object instead of telling their gateways."""
+    head = _route_head(item, c.RT_SCOPE_UNIVERSE)
+    which = _hole(c.RTA_DST, SIZE[item.destination.version])
+    return _mould(c.RTM_NEWROUTE, verb, head, *which, *_hole(c.RTA_NH_ID, U32.size))
+
+
+def nexthop(way: Way, size: int) -> Mould:
+    """Return the mould of new nexthop objects, whose gateways have so many octets."""
+    family = next(family for version, family in FAMILY.items() if SIZE[version] == size)
+    head = NHMSG.pack(family, c.RT_SCOPE_UNIVERSE, PROTOCOL, 0, c.RTNH_F_ONLINK if way.onlink else 0)
+    link = attribute(c.NHA_OIF, U32.pack(way.oif))
+    return _mould(c.RTM_NEWNEXTHOP, Create, head, link, *_hole(c.NHA_ID, U32.size), *_hole(c.NHA_GATEWAY, size))
+
+
+def about_nexthop(type: int) -> Mould:
+    """Return the mould of messages that ask for nexthop objects, or remove them, by number."""
+    head = attribute(c.NHA_ID, bytes(U32.size))
+    body = NHMSG.pack(0, 0, 0, 0, 0) + head
+    return Mould(message(type, c.NLM_F_REQUEST, 0, body), ((HEADER.size + len(body) - U32.size, U32.size),))
 
 
 def mould(operation: Operation, index: int) -> Mould:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from socket import AF_INET, AF_INET6
 
-from containernet.items import Item, Key, by_key
+from containernet.items import Item, KernelRoute, Key, by_key
 
 from . import constants as c
+from .layouts import NHMSG
+from .nexthops import Hop, Nexthop, Nexthops, Way
 from .ownership import PROTOCOL
 from .recall import Recall
 from .socket import NetlinkSocket
 from .wire import (
     LinkRecord,
     Names,
+    Owned,
     address_filter,
     decode_address,
     decode_neighbour,
+    decode_nexthop,
     decode_route,
     neighbour_filter,
     neighbour_state,
@@ -26,6 +30,29 @@ from .wire import (
 
 FAMILIES = (AF_INET, AF_INET6)
 Same = Callable[[Item], Item]
+_IPV4_ROUTES = (c.RTM_GETROUTE, AF_INET)
+
+
+def read_hops(socket: NetlinkSocket) -> Mapping[int, Hop]:
+    """Return where nexthop objects lead, by number, whoever's they are."""
+    return _hops(map(decode_nexthop, _dump_nexthops(socket)))
+
+
+def _dump_nexthops(socket: NetlinkSocket) -> Sequence[bytes]:
+    # None where the kernel knows of no such thing.
+    return socket.dump(c.RTM_GETNEXTHOP, NHMSG.pack(0, 0, 0, 0, 0))
+
+
+def read_routes(socket: NetlinkSocket, names: Names, *, family: int, table: int) -> Iterator[Owned]:
+    """Yield the routes of a table, whoever's they are."""
+    hops = read_hops(socket)
+    for body in socket.dump(c.RTM_GETROUTE, route_filter(family, table=table)):
+        if found := decode_route(body, names, hops):
+            yield found
+
+
+def _hops(nexthops: Iterable[Nexthop]) -> Mapping[int, Hop]:
+    return {each.number: each.hop for each in nexthops if each.hop is not None}
 
 
 def read_items(
@@ -35,6 +62,7 @@ def read_items(
     address_protocol: bool,
     recall: Recall,
     same: Same,
+    nexthops: Nexthops,
 ) -> tuple[dict[Key, Item], set[str]]:
     """Return all items of ours but the sysctls, and the links that they are on.
 
@@ -43,19 +71,28 @@ def read_items(
         address_protocol: whether this kernel keeps IFA_PROTO.
         recall: what was read before.
         same: returns an item or, of two equal ones, the one that is there already.
+        nexthops: is told of what there is.
     """
     names = {index: record.name for index, record in links.items()}
     items = by_key(_links(links, names))
     items.update(by_key(_addresses(socket, links, names, address_protocol=address_protocol)))
     stood_on = {item.link for item in items.values()}
-    asked = recall.begin(names)
-    for part in (
-        *_fdb(socket, links, asked, recall, same),
-        *_neighbours(socket, asked, recall, same),
-        *_routes(socket, asked, recall, same),
-    ):
+    # Before the routes, so that none is taken for idle whose route has just been made.
+    there = recall.nexthops(_dump_nexthops(socket))
+    recall.begin(names, _hops(there))
+    four, six = _routes(socket, recall, same)
+    for part in (*_fdb(socket, links, recall, same), *_neighbours(socket, recall, same), four, six):
         items.update(part)
+    used = recall.used(_IPV4_ROUTES)
+    nexthops.reset(there, used=used, plain=_plain(four, used, {name: index for index, name in names.items()}))
     return items, stood_on | recall.links
+
+
+def _plain(routes: Mapping[Key, Item], used: Container[Key], indexes: Mapping[str, int]) -> Iterator[Hop]:
+    """Yield the gateways that routes tell themselves, when somebody wants to know."""
+    for key, route in routes.items():
+        if isinstance(route, KernelRoute) and route.gateway and not route.equal_cost and key not in used:
+            yield Hop(Way(indexes.get(route.link, 0), route.onlink), route.gateway.packed)
 
 
 def _links(links: Mapping[int, LinkRecord], names: Names) -> Iterator[Item]:
@@ -80,25 +117,23 @@ def _addresses(
 
 
 def _fdb(
-    socket: NetlinkSocket, links: Mapping[int, LinkRecord], names: Names, recall: Recall, same: Same
+    socket: NetlinkSocket, links: Mapping[int, LinkRecord], recall: Recall, same: Same
 ) -> Iterator[Mapping[Key, Item]]:
     for record in links.values():
         if not (record.ours and record.kind == "vxlan"):
             continue
 
         def ours(body: bytes, name: str = record.name) -> Item | None:
-            found = decode_neighbour(body, names) if neighbour_state(body) & c.NUD_PERMANENT else None
+            found = decode_neighbour(body, recall.names) if neighbour_state(body) & c.NUD_PERMANENT else None
             return same(found.item) if found and found.item.link == name else None
 
         bodies = socket.dump(c.RTM_GETNEIGH, neighbour_filter(c.AF_BRIDGE, record.index))
         yield recall.decode((c.RTM_GETNEIGH, c.AF_BRIDGE, record.index), bodies, ours)
 
 
-def _neighbours(
-    socket: NetlinkSocket, names: Names, recall: Recall, same: Same
-) -> Iterator[Mapping[Key, Item]]:
+def _neighbours(socket: NetlinkSocket, recall: Recall, same: Same) -> Iterator[Mapping[Key, Item]]:
     def ours(body: bytes) -> Item | None:
-        found = decode_neighbour(body, names) if neighbour_state(body) & c.NUD_PERMANENT else None
+        found = decode_neighbour(body, recall.names) if neighbour_state(body) & c.NUD_PERMANENT else None
         return same(found.item) if found and found.protocol == PROTOCOL else None
 
     for family in FAMILIES:
@@ -106,9 +141,9 @@ def _neighbours(
         yield recall.decode((c.RTM_GETNEIGH, family), bodies, ours)
 
 
-def _routes(socket: NetlinkSocket, names: Names, recall: Recall, same: Same) -> Iterator[Mapping[Key, Item]]:
+def _routes(socket: NetlinkSocket, recall: Recall, same: Same) -> Iterator[Mapping[Key, Item]]:
     def ours(body: bytes) -> Item | None:
-        found = decode_route(body, names) if route_protocol(body) == PROTOCOL else None
+        found = decode_route(body, recall.names, recall.hops) if route_protocol(body) == PROTOCOL else None
         return same(found.item) if found else None
 
     for family in FAMILIES:

@@ -10,66 +10,90 @@ Some octets differ at each reading without a change, those of clocks (NDA_CACHEI
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from operator import attrgetter
-
-import attrs
+from typing import TypeVar
 
 from containernet.items import Item, Key, by_key
 
 from . import constants as c
-from .frames import attribute_at
+from .frames import attribute, attribute_at
 from .layouts import NDMSG
+from .nexthops import PLAIN, Hop, Nexthop
+from .wire import decode_nexthop, route_nexthop
 
+T = TypeVar("T")
 Table = tuple[int, ...]  # the kind of a dump, and what it was restricted to
 _CACHEINFO = 16  # octets
+_NH_ID = attribute(c.RTA_NH_ID, bytes(4))[:4]
 
 
-@attrs.frozen
 class _Reading:
     """One dump: what was told, and what that meant."""
 
-    told: Sequence[bytes] = ()
-    meanings: Mapping[bytes, Item] = attrs.field(factory=dict)
-    items: Mapping[Key, Item] = attrs.field(factory=dict)
-    links: frozenset[str] = frozenset()
+    def __init__(self, told: Sequence[bytes], meanings: Mapping[bytes, Item]) -> None:
+        self.told = told
+        self.meanings = meanings
+        self.items = by_key(meanings.values())
+        self.links = frozenset(map(attrgetter("link"), meanings.values()))
+
+    @cached_property
+    def used(self) -> Mapping[Key, int]:
+        """The numbers of the nexthop objects that routes use, by their keys."""
+        found = (
+            (item.key, route_nexthop(octets)) for octets, item in self.meanings.items() if _NH_ID in octets
+        )
+        return {key: number for key, number in found if number != PLAIN}
 
 
-class _Names(Mapping[int, str]):
-    """Names of links, and what was answered to whom asked: "" where there is no link of that index."""
+class _Asked(Mapping[int, T]):
+    """What numbers mean, and what was answered to whom asked; `nothing` is the answer where there is none."""
 
-    def __init__(self, names: Mapping[int, str]) -> None:
-        self.names = names
-        self.answers: dict[int, str] = {}
+    def __init__(self, nothing: T) -> None:
+        self._nothing = nothing
+        self._meanings: Mapping[int, T] = {}
+        self._answers: dict[int, T] = {}
 
-    def __getitem__(self, index: int) -> str:
-        name = self.answers[index] = self.names.get(index, "")
-        return name
+    def change(self, meanings: Mapping[int, T]) -> bool:
+        """Answer so from now on; return whether any answer would have been another, and forget them then."""
+        differ = any(meanings.get(each, self._nothing) != was for each, was in self._answers.items())
+        if differ:
+            self._answers = {}
+        self._meanings = meanings
+        return differ
+
+    def __getitem__(self, number: int) -> T:
+        answer = self._answers[number] = self._meanings.get(number, self._nothing)
+        return answer
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.names)
+        return iter(self._meanings)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self._meanings)
 
 
 class Recall:
-    """The last readings. Not for use by two threads at a time."""
+    """The last readings. Not for use by two threads at a time.
+
+    `names` and `hops` are what the present reading decodes with.
+    """
 
     def __init__(self) -> None:
         self._readings: dict[Table, _Reading] = {}
-        self._names = _Names({})
+        self._nexthops: tuple[Sequence[bytes], Sequence[Nexthop]] = ((), ())
+        self.names = _Asked("")
+        self.hops = _Asked[Hop | None](None)
 
-    def begin(self, names: Mapping[int, str]) -> Mapping[int, str]:
-        """Begin to read all; return the names, to decode with.
+    def begin(self, names: Mapping[int, str], hops: Mapping[int, Hop]) -> None:
+        """Begin to read all: forget everything that was decoded with other names of links, or other next hops.
 
         Args:
-            names: of all links, by interface index; where one that was asked for has changed, all is forgotten.
+            names: of all links, by interface index.
+            hops: where nexthop objects lead, by number.
         """
-        if any(names.get(index, "") != name for index, name in self._names.answers.items()):
+        if self.names.change(names) | self.hops.change(hops):
             self._readings.clear()
-            self._names.answers.clear()
-        self._names.names = names
-        return self._names
 
     @property
     def links(self) -> frozenset[str]:
@@ -86,7 +110,7 @@ class Recall:
             bodies: what was read.
             decode: returns the item of a body; None: it is not to be in the result.
         """
-        last = self._readings.get(table) or _Reading()
+        last = self._readings.get(table) or _Reading((), {})
         told = list(map(_without_clocks, bodies)) if table[0] == c.RTM_GETNEIGH else bodies
         if told != last.told:
             meanings = {}
@@ -94,9 +118,18 @@ class Recall:
                 item = last.meanings.get(octets) or decode(body)
                 if item is not None:
                     meanings[octets] = item
-            links = frozenset(map(attrgetter("link"), meanings.values()))
-            last = self._readings[table] = _Reading(told, meanings, by_key(meanings.values()), links)
+            last = self._readings[table] = _Reading(told, meanings)
         return last.items
+
+    def used(self, table: Table) -> Mapping[Key, int]:
+        """Return the numbers of the nexthop objects that routes of a dump use."""
+        return self._readings[table].used
+
+    def nexthops(self, bodies: Sequence[bytes]) -> Sequence[Nexthop]:
+        """Return the nexthop objects of a dump."""
+        if bodies != self._nexthops[0]:
+            self._nexthops = bodies, [decode_nexthop(body) for body in bodies]
+        return self._nexthops[1]
 
 
 def _without_clocks(body: bytes) -> bytes:

@@ -15,7 +15,7 @@ from containernet.model import contains
 from . import constants as c
 from .links import read_links
 from .ownership import PROTOCOL, protocol_name, removal
-from .reading import FAMILIES
+from .reading import FAMILIES, read_hops
 from .socket import NetlinkSocket
 from .wire import Names, address_filter, decode_address, decode_route, route_lookup, route_protocol
 
@@ -59,13 +59,14 @@ def _of_addresses(
 
 
 def _of_routes(socket: NetlinkSocket, names: Names, routes: Iterable[KernelRoute]) -> Iterator[str]:
+    hops = read_hops(socket)
     for route in routes:
         destination = route.destination
         probe = destination[min(1, destination.num_addresses - 1)]
         answer = socket.get(c.RTM_GETROUTE, route_lookup(probe))
         if not isinstance(answer, bytes) or route_protocol(answer) == PROTOCOL:
             continue
-        found = decode_route(answer, names)
+        found = decode_route(answer, names, hops)
         if found is None or not isinstance(found.item, KernelRoute):
             continue
         # A route to more than the prefix is taken where ours has just gone: that is drift, and no rival.

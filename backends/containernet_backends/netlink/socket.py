@@ -85,15 +85,15 @@ class NetlinkSocket:
         Raises:
             KernelError: the kernel does not answer.
         """
-        refusals: dict[int, Refusal] = {}
-        for batch in self._batches(runs):
-            found = self._send(batch)
-            if found is None:
-                for single in (one for run in batch for one in run.split(1)):
-                    refusals.update(self._send([single]) or {})
-            else:
-                refusals.update(found)
+        refusals = {}
+        for reply in self._answers(runs):
+            if reply.type == c.NLMSG_ERROR and (refused := refusal(reply)):
+                refusals[reply.sequence] = refused
         return refusals
+
+    def gather(self, runs: Iterable[Run]) -> list[bytes]:
+        """Return the bodies of the objects that complete messages ask for, as far as they are there."""
+        return [reply.body for reply in self._answers(runs) if reply.type not in _LAST]
 
     def request(self, type: int, flags: int, body: bytes) -> Refusal | None:
         """Have the kernel carry out one request; return its refusal, or None for success."""
@@ -140,33 +140,45 @@ class NetlinkSocket:
                 return
             yield from messages(data)
 
+    def _answers(self, runs: Iterable[Run]) -> Iterator[Message]:
+        """Send messages, in order; yield what the kernel has to say about them."""
+        for batch in self._batches(runs):
+            found = self._send(batch)
+            if found is not None:
+                yield from found
+                continue
+            for single in (one for run in batch for one in run.singly()):
+                yield from self._send([single]) or ()
+
     def _batches(self, runs: Iterable[Run]) -> Iterator[Sequence[Run]]:
         batch: list[Run] = []
-        count = size = 0
+        room, space = self._batch, self._space
         for run in runs:
-            for part in run.split(max(1, min(self._batch, self._space // run.stride))):
-                if batch and (count + part.total > self._batch or size + len(part.messages) > self._space):
+            rest = run
+            while rest.total:
+                fits = min(room, space // rest.stride)
+                if batch and not fits:
                     yield batch
-                    batch, count, size = [], 0, 0
+                    batch, room, space = [], self._batch, self._space
+                    continue
+                part, rest = rest.cut(max(1, fits))
                 batch.append(part)
-                count += part.total
-                size += len(part.messages)
+                room -= part.total
+                space -= len(part.messages)
         if batch:
             yield batch
 
-    def _send(self, batch: Sequence[Run]) -> dict[int, Refusal] | None:
-        """Send one batch; return the refusals by sequence number, or None: some replies were lost."""
+    def _send(self, batch: Sequence[Run]) -> list[Message] | None:
+        """Send one batch; return all replies, or None: some were lost."""
         barrier = self.sequence()
         stop = message(c.NLMSG_NOOP, c.NLM_F_REQUEST | c.NLM_F_ACK, barrier, b"")
         self._write(b"".join((*(run.messages for run in batch), stop)))
-        refusals: dict[int, Refusal] = {}
+        replies: list[Message] = []
         try:
             for reply in self._replies():
                 if reply.sequence == barrier:
-                    return refusals
-                refused = refusal(reply)
-                if refused is not None:
-                    refusals[reply.sequence] = refused
+                    return replies
+                replies.append(reply)
         except _RepliesLost:
             return None
         raise AssertionError("unreachable: replies end by the barrier or by an exception")
@@ -244,8 +256,9 @@ class _RepliesLost(KernelError):
 
 
 def _check(refused: Refusal | None) -> None:
-    # A dump of a table that does not exist yet is refused; it is as empty as one that does.
-    if refused is None or refused.errno == errno.ENOENT:
+    # A dump of a table that does not exist yet is refused; it is as empty as one that does. So is one of things
+    # that this kernel does not know.
+    if refused is None or refused.errno in (errno.ENOENT, errno.EOPNOTSUPP):
         return
     if refused.errno in (errno.EPERM, errno.EACCES):
         raise PermissionRefused(f"reading the kernel's tables: {os.strerror(refused.errno)}: run as root")

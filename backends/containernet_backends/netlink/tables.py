@@ -9,7 +9,7 @@ from containernet.tables import Device, Tables, filled
 
 from . import constants as c
 from .links import read_links
-from .reading import FAMILIES
+from .reading import FAMILIES, read_routes
 from .socket import NetlinkSocket
 from .wire import (
     LinkRecord,
@@ -17,10 +17,8 @@ from .wire import (
     address_filter,
     decode_address,
     decode_neighbour,
-    decode_route,
     neighbour_filter,
     neighbour_state,
-    route_filter,
 )
 
 FORWARDING = tuple(
@@ -73,9 +71,8 @@ def _addresses(socket: NetlinkSocket, names: Names) -> Iterator[Item]:
 
 def _routes(socket: NetlinkSocket, names: Names) -> Iterator[Item]:
     for family in FAMILIES:
-        for body in socket.dump(c.RTM_GETROUTE, route_filter(family, table=c.RT_TABLE_MAIN)):
-            found = decode_route(body, names)
-            if found and isinstance(found.item, KernelRoute) and (found.item.link or found.item.blackhole):
+        for found in read_routes(socket, names, family=family, table=c.RT_TABLE_MAIN):
+            if isinstance(found.item, KernelRoute) and (found.item.link or found.item.blackhole):
                 yield found.item
 
 

@@ -12,9 +12,9 @@ from containernet.model import Interface
 from . import constants as c
 from .links import read_links
 from .ownership import PROTOCOL
-from .reading import FAMILIES
+from .reading import FAMILIES, read_routes
 from .socket import NetlinkSocket
-from .wire import Names, address_filter, decode_address, decode_route, route_filter
+from .wire import Names, address_filter, decode_address
 
 
 def find_underlay(socket: NetlinkSocket, interface: str = "") -> UnderlayLink:
@@ -38,8 +38,8 @@ def find_underlay(socket: NetlinkSocket, interface: str = "") -> UnderlayLink:
 def _default(socket: NetlinkSocket, names: Names) -> str:
     """Return the link of the default route that the kernel prefers, or "" where there is none."""
     for family in FAMILIES:
-        bodies = socket.dump(c.RTM_GETROUTE, route_filter(family, table=c.RT_TABLE_MAIN))
-        found = [owned.item for body in bodies if (owned := decode_route(body, names))]
+        routes = read_routes(socket, names, family=family, table=c.RT_TABLE_MAIN)
+        found = [owned.item for owned in routes]
         defaults = [
             route for route in found
             if isinstance(route, KernelRoute) and route.table == c.RT_TABLE_MAIN

@@ -27,6 +27,7 @@ from containernet.planning import Delete, Operation
 
 from . import constants as c
 from .frames import Message
+from .nexthops import Hop, Nexthops
 from .ownership import PROTOCOL
 from .refusals import only_once
 from .wire import (
@@ -34,6 +35,7 @@ from .wire import (
     decode_address,
     decode_link,
     decode_neighbour,
+    decode_nexthop,
     decode_route,
     link_family,
     neighbour_index,
@@ -48,10 +50,12 @@ class View:
 
     Args:
         address_protocol: whether this kernel keeps IFA_PROTO.
+        nexthops: the nexthop objects of the namespace, which others keep up to date.
     """
 
-    def __init__(self, *, address_protocol: bool) -> None:
+    def __init__(self, *, address_protocol: bool, nexthops: Nexthops) -> None:
         self.address_protocol = address_protocol
+        self._nexthops = nexthops
         self.links: dict[int, LinkRecord] = {}
         self._names: dict[int, str] = {}
         self._items: dict[Key, Item] = {}
@@ -158,9 +162,12 @@ class View:
                     self._hear_neighbour(message, heard)
                 case c.RTM_NEWROUTE | c.RTM_DELROUTE:
                     self._hear_route(message, heard)
+                case c.RTM_NEWNEXTHOP | c.RTM_DELNEXTHOP:
+                    self._hear_nexthop(message, heard)
         return (
             self._doubtful
             or heard.disturbed
+            or any(hop != self._nexthops.ours.get(number, hop) for number, hop in heard.hops.items())
             or any(self._contradicts(key, item) for key, item in heard.items.items())
         )
 
@@ -191,6 +198,9 @@ class View:
         heard.items["port", record.name] = None if gone else self._port(record)
         if record.name in self._stands_on and not ours and not self._is_believed(record.name):
             heard.disturbed |= gone or before is None or (before.up, before.mtu) != (record.up, record.mtu)
+            # With its carrier a link loses its nexthop objects, and their routes, without a word.
+            lost = before is not None and before.carrier and not record.carrier
+            heard.disturbed |= lost and self._nexthops.stand_on(record.index)
 
     def _is_believed(self, link: str) -> bool:
         return ("link", link) in self._items
@@ -242,14 +252,20 @@ class View:
         # Somebody else's route matters only where it took the place of one.
         if not ours and not message.flags & c.NLM_F_REPLACE:
             return
-        owned = decode_route(message.body, self._names)
+        owned = decode_route(message.body, self._names, self._nexthops.ours)
         if owned is not None:
             heard.items[owned.item.key] = owned.item if ours and message.type == c.RTM_NEWROUTE else None
+
+    def _hear_nexthop(self, message: Message, heard: _Round) -> None:
+        found = decode_nexthop(message.body)
+        stands = message.type == c.RTM_NEWNEXTHOP and found.protocol == PROTOCOL
+        heard.hops[found.number] = found.hop if stands else None
 
 
 @attrs.define
 class _Round:
-    """The last word about each key, None: not there; and whether something happened below our items."""
+    """The last word about each key and nexthop object, None: not there; and what happened below our items."""
 
     items: dict[Key, Item | None] = attrs.field(factory=dict)
+    hops: dict[int, Hop | None] = attrs.field(factory=dict)
     disturbed: bool = False

@@ -2,8 +2,8 @@
 
 Decoders take `names`, interface index to name, since the wire knows links by index only; a link that nobody
 knows is "". They return an item with the number of its owner, or None for what cannot be an item. An item
-that somebody bent into something that we never make (a next hop with a weight, a nexthop object) is read as one
-that equals nothing desired, so that the planner puts it right.
+that somebody bent into something that we never make (a next hop with a weight) is read as one that equals
+nothing desired, so that the planner puts it right.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ from containernet.items import (
 from containernet.model import Address, Interface, Prefix
 
 from . import constants as c
-from .frames import Malformed, attribute, attributes, number, text
-from .layouts import FAMILY, IFADDRMSG, IFINFOMSG, NDMSG, RTMSG, RTNEXTHOP, U32
+from .frames import Malformed, attribute, attribute_at, attributes, number, text
+from .layouts import FAMILY, IFADDRMSG, IFINFOMSG, NDMSG, NHMSG, RTMSG, RTNEXTHOP, U32
+from .nexthops import PLAIN, Hop, Nexthop, Way
 from .ownership import ALIAS, PROTOCOL
 
 Names = Mapping[int, str]
+Hops = Mapping[int, Hop | None]
 BatchedItem = KernelRoute | Neighbour | FdbEntry | InterfaceAddress
 
 
@@ -100,8 +102,13 @@ def _identity(family: int, length: int, table: int, found: Mapping[int, bytes]) 
     return _prefix(family, found.get(c.RTA_DST, b""), length), table, metric
 
 
-def decode_route(body: bytes, names: Names) -> Owned | None:
-    """Return the unicast or blackhole route of an RTM_NEWROUTE or RTM_DELROUTE."""
+def decode_route(body: bytes, names: Names, hops: Hops) -> Owned | None:
+    """Return the unicast or blackhole route of an RTM_NEWROUTE or RTM_DELROUTE.
+
+    Args:
+        hops: where nexthop objects lead. Asked only where the kernel tells no more of a route than the object's
+            number (net.ipv4.nexthop_compat_mode=0).
+    """
     if len(body) < RTMSG.size:
         raise Malformed(f"route of {len(body)} octets: expected at least {RTMSG.size}")
     family, length, _, _, table, protocol, _, kind, flags = RTMSG.unpack_from(body)
@@ -116,19 +123,44 @@ def decode_route(body: bytes, names: Names) -> Owned | None:
     if kind == c.RTN_BLACKHOLE:  # of IPv6 it comes with the link `lo`, which nobody asked for
         blackhole = KernelRoute(destination=destination, table=table, metric=metric, blackhole=True)
         return Owned(blackhole, protocol)
-    bent = c.RTA_MULTIPATH in found or c.RTA_NH_ID in found
+    if c.RTA_MULTIPATH in found:
+        route = KernelRoute(destination=destination, table=table, metric=metric)
+        return Owned(_multipath(route, found[c.RTA_MULTIPATH], names), protocol)
+    index = number(found[c.RTA_OIF]) if c.RTA_OIF in found else 0
+    gateway, onlink = _gateway(found), bool(flags & c.RTNH_F_ONLINK)
+    if c.RTA_NH_ID in found and not index:
+        hop = hops.get(number(found[c.RTA_NH_ID]))
+        if hop is not None:
+            index, gateway, onlink = hop.way.oif, _address(hop.gateway), hop.way.onlink
     route = KernelRoute(
         destination=destination,
-        link="" if bent or c.RTA_OIF not in found else names.get(number(found[c.RTA_OIF]), ""),
-        gateway=None if bent else _gateway(found),
-        onlink=bool(flags & c.RTNH_F_ONLINK) and not bent,
-        encap=None if bent else _encap(found),
+        link=names.get(index, "") if index else "",
+        gateway=gateway,
+        onlink=onlink,
+        encap=_encap(found),
         table=table,
         metric=metric,
     )
-    if c.RTA_MULTIPATH in found:
-        route = _multipath(route, found[c.RTA_MULTIPATH], names)
     return Owned(route, protocol)
+
+
+def route_nexthop(body: bytes) -> int:
+    """Return the number of the nexthop object that a route uses, or PLAIN."""
+    at = attribute_at(body, c.RTA_NH_ID, RTMSG.size)
+    return int(U32.unpack_from(body, at)[0]) if 0 <= at <= len(body) - U32.size else PLAIN
+
+
+def decode_nexthop(body: bytes) -> Nexthop:
+    """Return the nexthop object of an RTM_NEWNEXTHOP or RTM_DELNEXTHOP."""
+    if len(body) < NHMSG.size:
+        raise Malformed(f"nexthop of {len(body)} octets: expected at least {NHMSG.size}")
+    _, _, protocol, _, flags = NHMSG.unpack_from(body)
+    found = attributes(body, NHMSG.size)
+    hop = None
+    if found.keys() == {c.NHA_ID, c.NHA_OIF, c.NHA_GATEWAY} and len(found[c.NHA_GATEWAY]) in (4, 16):
+        way = Way(number(found[c.NHA_OIF]), bool(flags & c.RTNH_F_ONLINK))
+        hop = Hop(way, found[c.NHA_GATEWAY])
+    return Nexthop(number(found.get(c.NHA_ID, bytes(4))), protocol, hop)
 
 
 def _gateway(found: Mapping[int, bytes]) -> Address | None:
@@ -228,6 +260,7 @@ class LinkRecord:
 
     Args:
         index, name, alias, group, mtu, up: as in ip-link(8).
+        carrier: whether there is anybody at the other end of the cable.
         mac: lower case; empty where the device has no Ethernet address.
         kind: the kernel's name for its driver; empty for hardware.
         parameters: the driver's own attributes, by number.
@@ -241,6 +274,7 @@ class LinkRecord:
     group: int
     mtu: int
     up: bool
+    carrier: bool
     mac: str
     kind: str
     parameters: Mapping[int, bytes] = attrs.field(eq=False)
@@ -318,6 +352,7 @@ def decode_link(body: bytes) -> LinkRecord:
         group=number(found.get(c.IFLA_GROUP, bytes(4))),
         mtu=number(found.get(c.IFLA_MTU, bytes(4))),
         up=bool(flags & c.IFF_UP),
+        carrier=bool(flags & c.IFF_LOWER_UP),
         mac=address.hex(":") if len(address) == 6 else "",
         kind=text(info.get(c.IFLA_INFO_KIND, b"")),
         parameters=attributes(info.get(c.IFLA_INFO_DATA, b"")),
