@@ -1,150 +1,115 @@
-"""How fast routes get into the kernel: ours beside `ip -batch`, in one run, in turns.
+"""How fast routes get into the kernel and out of it again: ours beside `ip -batch` and pyroute2, in turns.
 
-    python benchmarks/kernel_routes.py [--routes 10000] [--rounds 7] [--json]
+    scripts/in-namespaces .venv/bin/python benchmarks/kernel_routes.py [--routes 10000 100000]
 
-Each side has a network namespace of its own with one bridge and one address, and adds, reads back and deletes
-the same IPv4 /24 routes, round after round in turns: a noisy machine disturbs both alike. Ours starts from
-item objects and includes everything that `execute` and `read` do. `ip` starts from a file and includes its
-start-up, about two milliseconds. Needs root, or `unshare --user --map-root-user --net`.
+Each side has a network namespace of its own, and adds, reads back and deletes the same IPv4 /24 routes through
+one gateway. Ours starts from item objects, and includes everything that `execute` and `read` do: `first read`
+is that of a process that knows nothing yet, `read` is the next. `ip` starts from a file and includes its
+start-up, about two milliseconds. pyroute2 makes a request for each route, and at most 1,000 of them.
 """
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import json
-import os
-import statistics
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv4Network
-from threading import Thread
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from benchmarks import frame
+from benchmarks.namespaces import Netns, batches, enter, execute
 from containernet.items import KernelRoute
 from containernet.planning import Create, Delete
 from containernet_backends.netlink import NetlinkKernel
-from containernet_backends.netlink.constants import CLONE_NEWNET
 
+TINY = ("--routes", "10", "--rounds", "1")
+QUANTITIES = tuple(frame.more(what, "k/s") for what in ("add", "first read", "read", "delete"))
 GATEWAY = IPv4Address("192.0.2.2")
-SETUP = "link add b0 type bridge\nlink set b0 up\naddress add 192.0.2.1/24 dev b0\n"
-WHAT = ("add", "read", "delete")
-Work = Mapping[str, Callable[[], object]]
+AT_MOST = 1000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--routes", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    seconds = measure(routes(options.routes), options.rounds)
-    result = {what: compare(options.routes, seconds["ours", what], seconds["ip", what]) for what in WHAT}
-    if options.json:
-        print(json.dumps({"routes": options.routes, "rounds": options.rounds, **result}, indent=2))
-        return
-    print(
-        f"{options.routes} routes, {options.rounds} rounds; thousand routes a second: median (lowest-highest)"
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = frame.parser(__doc__, rounds=7)
+    parser.add_argument("--routes", type=int, nargs="+", default=[10_000, 100_000])
+    options = parser.parse_args(argv)
+    with ExitStack() as stack:
+        frame.run(options, QUANTITIES, [case(stack, size) for size in options.routes])
+
+
+def case(stack: ExitStack, size: int) -> frame.Case:
+    """Return the sides, each with a namespace of its own."""
+    items = routes(size)
+    own, ips, pyroute2s = (stack.enter_context(closing(Netns())) for _ in range(3))
+    scratch = Path(stack.enter_context(TemporaryDirectory()))
+    ip, pyroute2 = frame.Program("ip", "iproute2"), frame.Module("pyroute2", "pyroute2")
+    few = items[:AT_MOST]
+    return frame.Case(
+        name="routes",
+        size=size,
+        sides=(
+            frame.Side(name="ours", play=lambda: ours(own, items)),
+            frame.Side(name="ip -batch", play=lambda: by_ip(ips, scratch, items), needs=(ip,)),
+            frame.Side(name="pyroute2", play=lambda: by_pyroute2(pyroute2s, few), needs=(pyroute2,)),
+        ),
     )
-    for what, numbers in result.items():
-        print(
-            f"{what:7} ours {numbers['ours']:7.1f} ({numbers['ours_low']:.1f}-{numbers['ours_high']:.1f})"
-            f"   ip -batch {numbers['ip']:7.1f} ({numbers['ip_low']:.1f}-{numbers['ip_high']:.1f})"
-            f"   ratio {numbers['ratio']:.2f}"
-        )
 
 
 def routes(count: int) -> list[KernelRoute]:
+    """Return routes through one gateway."""
     base = int(IPv4Address("16.0.0.0"))
     return [
-        KernelRoute(destination=IPv4Network((base + (nth << 8), 24)), link="b0", gateway=GATEWAY)
+        KernelRoute(destination=IPv4Network((base + (nth << 8), 24)), link="eth0", gateway=GATEWAY)
         for nth in range(count)
     ]
 
 
-def measure(items: Sequence[KernelRoute], rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Return the seconds of every round by side and by what was done."""
-    seconds: dict[tuple[str, str], list[float]] = {(side, what): [] for side in ("ours", "ip") for what in WHAT}
-    here, there = namespace(), namespace()
-    with closing(NetlinkKernel(netns=here)) as kernel, tempfile.TemporaryDirectory() as scratch:
-        sides = {"ours": ours(kernel, items), "ip": by_ip(there, scratch, items)}
-        for nth in range(rounds + 1):  # the first warms up
-            for side in sorted(sides, reverse=bool(nth % 2)):
-                for what in WHAT:
-                    started = time.perf_counter()
-                    sides[side][what]()
-                    if nth:
-                        seconds[side, what].append(time.perf_counter() - started)
-    return seconds
-
-
-def ours(kernel: NetlinkKernel, items: Sequence[KernelRoute]) -> Work:
+def ours(netns: Netns, items: Sequence[KernelRoute]) -> frame.Values:
+    """Play a round of ours; a second process reads."""
     create, delete = [Create(item) for item in items], [Delete(item) for item in items]
-
-    def read() -> None:
-        assert len(kernel.read()) == len(items)
-
-    return {
-        "add": lambda: succeed(kernel.execute(create)),
-        "read": read,
-        "delete": lambda: succeed(kernel.execute(delete)),
-    }
+    with closing(NetlinkKernel(netns=netns.path)) as kernel, closing(NetlinkKernel(netns=netns.path)) as reader:
+        kernel.read()
+        add = execute(kernel, create)
+        first_read, read = frame.seconds(reader.read), frame.seconds(reader.read)
+        assert reader.read().keys() >= {item.key for item in items}
+        return rates(len(items), add=add, first_read=first_read, read=read, delete=execute(kernel, delete))
 
 
-def by_ip(netns: str, scratch: str, items: Sequence[KernelRoute]) -> Work:
-    files = {}
-    for verb in ("add", "del"):
-        files[verb] = os.path.join(scratch, verb)  # noqa: PTH118
-        with open(files[verb], "w") as file:  # noqa: PTH123
-            file.writelines(f"route {verb} {str(item)[6:]} proto 77\n" for item in items)
-    return {
-        "add": lambda: run(netns, "ip", "-batch", files["add"]),
-        "read": lambda: run(netns, "ip", "route", "show", "table", "all", "proto", "77"),
-        "delete": lambda: run(netns, "ip", "-batch", files["del"]),
-    }
+def by_ip(netns: Netns, scratch: Path, items: Sequence[KernelRoute]) -> frame.Values:
+    """Play a round of the C tool."""
+    files = batches(scratch, {"add": items, "del": items})
+    show = ("ip", "route", "show", "table", "all", "proto", "77")
+    add = frame.seconds(lambda: netns.run("ip", "-batch", str(files["add"])))
+    read = frame.seconds(lambda: netns.run(*show))
+    delete = frame.seconds(lambda: netns.run("ip", "-batch", str(files["del"])))
+    return rates(len(items), add=add, first_read=read, read=read, delete=delete)
 
 
-def succeed(failures: Sequence[object]) -> None:
-    assert not failures, failures[0]
+def by_pyroute2(netns: Netns, items: Sequence[KernelRoute]) -> frame.Values:
+    """Play a round of pyroute2, in a process that is inside."""
+    return frame.apart(pyroute2_inside, netns.path, items)
 
 
-def run(netns: str, *command: str, stdin: str = "") -> None:
-    subprocess.run(
-        ["nsenter", f"--net={netns}", *command], input=stdin, text=True, check=True, stdout=subprocess.DEVNULL
-    )
+def pyroute2_inside(path: str, items: Sequence[KernelRoute]) -> frame.Values:
+    """Make a request for each route."""
+    enter(path)
+    from pyroute2 import IPRoute
+
+    with IPRoute() as kernel:
+        (link,) = kernel.link_lookup(ifname="eth0")
+
+        def each(verb: str) -> None:
+            for item in items:
+                kernel.route(verb, dst=str(item.destination), gateway=str(item.gateway), oif=link, proto=77)
+
+        add = frame.seconds(lambda: each("add"))
+        read = frame.seconds(lambda: list(kernel.get_routes(proto=77)))
+        delete = frame.seconds(lambda: each("del"))
+    return rates(len(items), add=add, first_read=read, read=read, delete=delete)
 
 
-def namespace() -> str:
-    """Return the path of a new namespace, which lives as long as this process."""
-    made: list[int] = []
-
-    def make() -> None:
-        if ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0:
-            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
-
-    thread = Thread(target=make)
-    thread.start()
-    thread.join()
-    if not made:
-        raise SystemExit("no network namespaces: run as root, or under `unshare --user --map-root-user --net`")
-    path = f"/proc/{os.getpid()}/fd/{made[0]}"
-    run(path, "ip", "-batch", "-", stdin=SETUP)
-    return path
-
-
-def compare(count: int, ours: Sequence[float], other: Sequence[float]) -> dict[str, float]:
-    """Return thousands a second, and the ratio of the medians."""
-
-    def rate(seconds: float) -> float:
-        return round(count / seconds / 1000, 1)
-
-    return {
-        "ours": rate(statistics.median(ours)), "ours_low": rate(max(ours)), "ours_high": rate(min(ours)),
-        "ip": rate(statistics.median(other)), "ip_low": rate(max(other)), "ip_high": rate(min(other)),
-        "ratio": round(statistics.median(other) / statistics.median(ours), 2),
-    }  # fmt: skip
+def rates(count: int, **seconds: float) -> frame.Values:
+    """Return thousands a second."""
+    return {what.replace("_", " "): count / each / 1000 for what, each in seconds.items()}
 
 
 if __name__ == "__main__":
