@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_interface
 from math import ceil
+from typing import Any
 
 import attrs
 import pytest
 
+from containernet.errors import KernelError
 from containernet.items import (
     FdbEntry,
     InterfaceAddress,
@@ -418,6 +420,65 @@ def test_a_full_read_costs_the_same_number_of_requests_however_much_there_is(hos
             return len(counting.sent)
 
     assert requests(1) == requests(1000) == 9
+
+
+class Faulty:
+    """A socket of which one call fails, before it is made or after."""
+
+    def __init__(self, raw: socket.socket, *, at: int, code: int, after: bool) -> None:
+        self._raw = raw
+        self._left, self._code, self._after = at, code, after
+        self.tripped = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def send(self, data: bytes) -> int:
+        """Send, or not."""
+        return int(self._call(lambda: self._raw.send(data)))
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive, or not."""
+        return bytes(self._call(lambda: self._raw.recv(size, flags)))
+
+    def _call(self, work: Callable[[], Any]) -> Any:
+        self._left -= 1
+        if self._left:
+            return work()
+        self.tripped = True
+        if self._after:
+            work()
+        raise OSError(self._code, "so that it fails once")
+
+
+@pytest.mark.parametrize(("code", "after"), [(errno.EIO, False), (errno.ENOBUFS, True)])
+def test_a_fault_in_any_call_costs_a_pass(host: Netns, code: int, after: bool) -> None:
+    """Whichever call fails: the next pass converges, no route is lost on the way, and no object is left."""
+    standing = [*GROUND, *peer(1), through(2), through(3, gateway="192.0.2.9", link="eth0")]
+    wanted = [*standing[:-2], *peer(4), through(5), through(6, gateway="192.0.2.9", link="eth0")]
+    at, tripped = 0, True
+    with closing(kernel_of(host)) as kernel:
+        while tripped:
+            at += 1
+            reach(kernel, standing)
+            netlink: Any = kernel._socket
+            raw = netlink._raw
+            netlink._raw = faulty = Faulty(raw, at=at, code=code, after=after)
+            with suppress(KernelError):
+                kernel.execute(plan(by_key(wanted), kernel.read()))
+                kernel.execute(plan(by_key(wanted), by_key(standing)))
+            netlink._raw, tripped = raw, faulty.tripped
+            left = host.ip("route show")
+            assert kernel.execute([]) == []  # takes nothing away of which it is not sure
+            assert host.ip("route show") == left, at
+            with closing(kernel_of(host)) as other:
+                kept = by_key(standing).keys() & by_key(wanted).keys()
+                assert other.read().keys() >= kept, at
+            reach(kernel, wanted)
+            assert {line.split()[1] for line in objects(host)} == used(host), at
+            reach(kernel, GROUND)
+            assert objects(host) == [], at
+    assert at > 20
 
 
 def test_answers_that_are_lost(kernel: NetlinkKernel, host: Netns) -> None:

@@ -244,12 +244,13 @@ def test_a_route_by_number_leads_where_its_object_leads(way: Way, hops: list[Add
 
 @given(st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=9), st.integers(1, 12))
 def test_a_run_is_cut_between_messages(each: list[bytes], most: int) -> None:
-    """In two, or singly; nothing is lost and nothing changes its place."""
+    """In parts of at most so many, or singly; nothing is lost and nothing changes its place."""
     run = Run(b"".join(each), len(each))
-    first, rest = run.cut(most)
-    assert first.total == min(most, len(each))
-    assert (first.messages, rest.messages) == (b"".join(each[:most]), b"".join(each[most:]))
-    assert first.total + rest.total == run.total
+    parts = [run.part(start, most) for start in range(0, len(each), most)]
+    assert [part.messages for part in parts] == [
+        b"".join(each[start : start + most]) for start in range(0, len(each), most)
+    ]
+    assert all(part.total <= most and part.stride == 4 for part in parts)
     assert list(run.singly()) == [Run(one, 1) for one in each]
 
 

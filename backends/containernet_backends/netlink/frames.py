@@ -45,11 +45,10 @@ class Run(NamedTuple):
         """The octets of each."""
         return len(self.messages) // self.total
 
-    def cut(self, most: int) -> tuple[Run, Run]:
-        """Return the first so many messages at most, and the rest, which may be none."""
-        first = min(most, self.total)
-        at = first * self.stride
-        return Run(self.messages[:at], first), Run(self.messages[at:], self.total - first)
+    def part(self, start: int, most: int) -> Run:
+        """Return so many messages at most, from one on."""
+        end = min(start + most, self.total)
+        return Run(self.messages[start * self.stride : end * self.stride], end - start)
 
     def singly(self) -> Iterator[Run]:
         """Yield each message by itself."""

@@ -70,6 +70,7 @@ class Nexthops:
         self.used: dict[Key, int] = {}
         self._users: Counter[int] = Counter()
         self._idle: dict[int, None] = {}  # a set that keeps the order
+        self._sure = True
         self._taken: frozenset[int] = frozenset()
         self._next = _FIRST
         self.ours: dict[int, Hop] = {}
@@ -88,6 +89,7 @@ class Nexthops:
         self.used = dict(used)
         self._users = Counter(used.values())
         self._idle = {}
+        self._sure = True
         self._taken = frozenset(each.number for each in there)
         self.ours = {}
         for number, protocol, hop in there:
@@ -139,8 +141,12 @@ class Nexthops:
 
     @property
     def idle(self) -> Sequence[int]:
-        """The objects of ours that no route of ours uses."""
-        return tuple(self._idle)
+        """The objects of ours that no route of ours uses; none as long as that is not known."""
+        return tuple(self._idle) if self._sure else ()
+
+    def doubt(self) -> None:
+        """Take note that routes may have been made of which nobody knows, until the next `reset`."""
+        self._sure = False
 
     def forget(self, number: int) -> None:
         """Take note that an object is gone, or not ours any more."""

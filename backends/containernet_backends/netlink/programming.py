@@ -35,7 +35,18 @@ class Programmer:
         self._encoder = Encoder()
 
     def send(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> dict[int, Refusal]:
-        """Have operations on batched items carried out in order; return the refusals by position."""
+        """Have operations on batched items carried out in order; return the refusals by position.
+
+        Raises:
+            KernelError: the kernel does not answer; what has been carried out is not known.
+        """
+        try:
+            return self._send(socket, operations)
+        except BaseException:
+            self._nexthops.doubt()
+            raise
+
+    def _send(self, socket: NetlinkSocket, operations: Sequence[Operation]) -> dict[int, Refusal]:
         groups, homeless = sort(operations, _Places(socket))
         self._make_nexthops(socket, groups)
         first = socket.sequence(len(operations))
@@ -82,7 +93,7 @@ class Programmer:
             self._nexthops.refused(numbers.pop(at), supported=True)
             del refusals[at]
         if again:
-            answers = self.send(socket, [operations[at] for at in again])
+            answers = self._send(socket, [operations[at] for at in again])
             refusals.update((again[nth], why) for nth, why in answers.items())
 
     def tidy(self, socket: NetlinkSocket) -> None:

@@ -62,6 +62,7 @@ class NetlinkSocket:
         self._batch = max(1, min(_LARGEST_BATCH, answerable))
         self._space = raw.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4
         self._sequence = 0
+        self._midway = False  # between a request and the end of its answer
 
     def fileno(self) -> int:
         """Return the descriptor, for poll."""
@@ -154,17 +155,17 @@ class NetlinkSocket:
         batch: list[Run] = []
         room, space = self._batch, self._space
         for run in runs:
-            rest = run
-            while rest.total:
-                fits = min(room, space // rest.stride)
+            start = 0
+            while start < run.total:
+                fits = min(room, space // run.stride)
                 if batch and not fits:
                     yield batch
                     batch, room, space = [], self._batch, self._space
                     continue
-                part, rest = rest.cut(max(1, fits))
-                batch.append(part)
-                room -= part.total
-                space -= len(part.messages)
+                batch.append(run.part(start, max(1, fits)))
+                start += batch[-1].total
+                room -= batch[-1].total
+                space -= len(batch[-1].messages)
         if batch:
             yield batch
 
@@ -177,6 +178,7 @@ class NetlinkSocket:
         try:
             for reply in self._replies():
                 if reply.sequence == barrier:
+                    self._midway = False
                     return replies
                 replies.append(reply)
         except _RepliesLost:
@@ -189,8 +191,9 @@ class NetlinkSocket:
         sequence = HEADER.unpack_from(request)[3]
         for reply in self._replies():
             if reply.sequence == sequence:
+                self._midway = reply.type not in _LAST
                 yield reply
-                if reply.type in _LAST:
+                if not self._midway:
                     return
 
     def _objects(self, sequence: int) -> list[bytes] | None:
@@ -208,12 +211,16 @@ class NetlinkSocket:
                     continue
                 torn |= reply.flags & c.NLM_F_DUMP_INTR
                 if reply.type in _LAST:
+                    self._midway = False
                     _check(refusal(reply))
                     return None if torn else bodies
                 bodies.append(reply.body)
         raise AssertionError("unreachable: what is received ends by its last message or by an exception")
 
     def _write(self, data: bytes) -> None:
+        if self._midway:  # something went wrong last time: what is still coming answers nobody
+            self._discard()
+        self._midway = True
         try:
             self._raw.send(data)
         except OSError as error:
@@ -245,10 +252,9 @@ class NetlinkSocket:
         while True:
             try:
                 self._raw.recv(_RECEIVE, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # EAGAIN mostly: nothing is left
+                    return
 
 
 class _RepliesLost(KernelError):
