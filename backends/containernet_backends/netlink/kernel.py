@@ -78,12 +78,12 @@ class NetlinkKernel:
         self._waiting = 0
         self._closed = False
         self._removals = Removals(lambda: self._enter(NetlinkSocket))
-        self._recall = Recall()
         self._sysctls: dict[str, Sysctl] = {}
         self._beside: set[str] = set()  # the links of what was in the way
         self._nexthops = Nexthops(plain=plain_gateways)
         self._programmer = Programmer(self._nexthops)
         self._view = View(address_protocol=keeps_address_protocol(platform.release()), nexthops=self._nexthops)
+        self._recall = Recall(same=self._view.same)
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -100,7 +100,6 @@ class NetlinkKernel:
                 links,
                 address_protocol=self._view.address_protocol,
                 recall=self._recall,
-                same=self._view.same,
                 nexthops=self._nexthops,
             )
             self._view.reset(links, items, stood_on)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from socket import AF_INET, AF_INET6
 
 from containernet.items import Item, KernelRoute, Key, by_key
 
 from . import constants as c
 from .layouts import NHMSG
+from .likeness import NEIGHBOUR, ROUTE, by_example
 from .nexthops import Hop, Nexthop, Nexthops, Way
 from .ownership import PROTOCOL
 from .recall import Recall
@@ -29,7 +30,6 @@ from .wire import (
 )
 
 FAMILIES = (AF_INET, AF_INET6)
-Same = Callable[[Item], Item]
 _IPV4_ROUTES = (c.RTM_GETROUTE, AF_INET)
 
 
@@ -61,7 +61,6 @@ def read_items(
     *,
     address_protocol: bool,
     recall: Recall,
-    same: Same,
     nexthops: Nexthops,
 ) -> tuple[dict[Key, Item], set[str]]:
     """Return all items of ours but the sysctls, and the links that they are on.
@@ -70,7 +69,6 @@ def read_items(
         links: every link of the namespace.
         address_protocol: whether this kernel keeps IFA_PROTO.
         recall: what was read before.
-        same: returns an item or, of two equal ones, the one that is there already.
         nexthops: is told of what there is.
     """
     names = {index: record.name for index, record in links.items()}
@@ -80,8 +78,8 @@ def read_items(
     # Before the routes, so that none is taken for idle whose route has just been made.
     there = recall.nexthops(_dump_nexthops(socket))
     recall.begin(names, _hops(there))
-    four, six = _routes(socket, recall, same)
-    for part in (*_fdb(socket, links, recall, same), *_neighbours(socket, recall, same), four, six):
+    four, six = _routes(socket, recall)
+    for part in (*_fdb(socket, links, recall), *_neighbours(socket, recall), four, six):
         items.update(part)
     used = recall.used(_IPV4_ROUTES)
     nexthops.reset(there, used=used, plain=_plain(four, used, {name: index for index, name in names.items()}))
@@ -117,7 +115,7 @@ def _addresses(
 
 
 def _fdb(
-    socket: NetlinkSocket, links: Mapping[int, LinkRecord], recall: Recall, same: Same
+    socket: NetlinkSocket, links: Mapping[int, LinkRecord], recall: Recall
 ) -> Iterator[Mapping[Key, Item]]:
     for record in links.values():
         if not (record.ours and record.kind == "vxlan"):
@@ -125,27 +123,27 @@ def _fdb(
 
         def ours(body: bytes, name: str = record.name) -> Item | None:
             found = decode_neighbour(body, recall.names) if neighbour_state(body) & c.NUD_PERMANENT else None
-            return same(found.item) if found and found.item.link == name else None
+            return found.item if found and found.item.link == name else None
 
         bodies = socket.dump(c.RTM_GETNEIGH, neighbour_filter(c.AF_BRIDGE, record.index))
-        yield recall.decode((c.RTM_GETNEIGH, c.AF_BRIDGE, record.index), bodies, ours)
+        yield recall.decode((c.RTM_GETNEIGH, c.AF_BRIDGE, record.index), bodies, by_example(ours, NEIGHBOUR))
 
 
-def _neighbours(socket: NetlinkSocket, recall: Recall, same: Same) -> Iterator[Mapping[Key, Item]]:
+def _neighbours(socket: NetlinkSocket, recall: Recall) -> Iterator[Mapping[Key, Item]]:
     def ours(body: bytes) -> Item | None:
         found = decode_neighbour(body, recall.names) if neighbour_state(body) & c.NUD_PERMANENT else None
-        return same(found.item) if found and found.protocol == PROTOCOL else None
+        return found.item if found and found.protocol == PROTOCOL else None
 
     for family in FAMILIES:
         bodies = socket.dump(c.RTM_GETNEIGH, neighbour_filter(family))
-        yield recall.decode((c.RTM_GETNEIGH, family), bodies, ours)
+        yield recall.decode((c.RTM_GETNEIGH, family), bodies, by_example(ours, NEIGHBOUR))
 
 
-def _routes(socket: NetlinkSocket, recall: Recall, same: Same) -> Iterator[Mapping[Key, Item]]:
+def _routes(socket: NetlinkSocket, recall: Recall) -> Iterator[Mapping[Key, Item]]:
     def ours(body: bytes) -> Item | None:
         found = decode_route(body, recall.names, recall.hops) if route_protocol(body) == PROTOCOL else None
-        return same(found.item) if found else None
+        return found.item if found else None
 
     for family in FAMILIES:
         bodies = socket.dump(c.RTM_GETROUTE, route_filter(family, protocol=PROTOCOL))
-        yield recall.decode((c.RTM_GETROUTE, family), bodies, ours)
+        yield recall.decode((c.RTM_GETROUTE, family), bodies, by_example(ours, ROUTE))

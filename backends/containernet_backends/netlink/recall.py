@@ -17,15 +17,14 @@ from typing import TypeVar
 from containernet.items import Item, Key, by_key
 
 from . import constants as c
-from .frames import attribute, attribute_at
+from .frames import attribute_at
 from .layouts import NDMSG
 from .nexthops import PLAIN, Hop, Nexthop
-from .wire import decode_nexthop, route_nexthop
+from .wire import NH_ID, decode_nexthop, route_nexthop
 
 T = TypeVar("T")
 Table = tuple[int, ...]  # the kind of a dump, and what it was restricted to
 _CACHEINFO = 16  # octets
-_NH_ID = attribute(c.RTA_NH_ID, bytes(4))[:4]
 
 
 class _Reading:
@@ -40,9 +39,7 @@ class _Reading:
     @cached_property
     def used(self) -> Mapping[Key, int]:
         """The numbers of the nexthop objects that routes use, by their keys."""
-        found = (
-            (item.key, route_nexthop(octets)) for octets, item in self.meanings.items() if _NH_ID in octets
-        )
+        found = ((item.key, route_nexthop(octets)) for octets, item in self.meanings.items() if NH_ID in octets)
         return {key: number for key, number in found if number != PLAIN}
 
 
@@ -77,9 +74,13 @@ class Recall:
     """The last readings. Not for use by two threads at a time.
 
     `names` and `hops` are what the present reading decodes with.
+
+    Args:
+        same: returns an item or, of two equal ones, the one that is there already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, same: Callable[[Item], Item] = lambda item: item) -> None:
+        self._same = same
         self._readings: dict[Table, _Reading] = {}
         self._nexthops: tuple[Sequence[bytes], Sequence[Nexthop]] = ((), ())
         self.names = _Asked("")
@@ -115,7 +116,9 @@ class Recall:
         if told != last.told:
             meanings = {}
             for octets, body in zip(told, bodies, strict=True):
-                item = last.meanings.get(octets) or decode(body)
+                item = last.meanings.get(octets)
+                if item is None and (item := decode(body)):
+                    item = self._same(item)
                 if item is not None:
                     meanings[octets] = item
             last = self._readings[table] = _Reading(told, meanings)

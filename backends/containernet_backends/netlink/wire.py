@@ -41,6 +41,8 @@ from .layouts import FAMILY, IFADDRMSG, IFINFOMSG, NDMSG, NHMSG, RTMSG, RTNEXTHO
 from .nexthops import PLAIN, Hop, Nexthop, Way
 from .ownership import ALIAS, PROTOCOL
 
+NH_ID = attribute(c.RTA_NH_ID, bytes(U32.size))[: -U32.size]  # what the number of a nexthop object follows
+
 Names = Mapping[int, str]
 Hops = Mapping[int, Hop | None]
 BatchedItem = KernelRoute | Neighbour | FdbEntry | InterfaceAddress
@@ -147,7 +149,8 @@ def decode_route(body: bytes, names: Names, hops: Hops) -> Owned | None:
 def route_nexthop(body: bytes) -> int:
     """Return the number of the nexthop object that a route uses, or PLAIN."""
     at = attribute_at(body, c.RTA_NH_ID, RTMSG.size)
-    return int(U32.unpack_from(body, at)[0]) if 0 <= at <= len(body) - U32.size else PLAIN
+    told = at >= 0 and body[at - 4 : at] == NH_ID and len(body) - at >= U32.size
+    return int(U32.unpack_from(body, at)[0]) if told else PLAIN
 
 
 def decode_nexthop(body: bytes) -> Nexthop:
