@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ def run(config: Config, *, leave: bool = False) -> None:
         server = ControlServer(config.socket, commands, group=config.daemon.socket_group)
         stack.callback(server.close)
         log.info("started: node %s on %s", *_who(agent))
-        agent.run(leave=leave, when_ready=lambda: _ready(plugin))
+        # On a thread of its own: letters are opened one at a time, and who opens them asks the agent.
+        ready = threading.Thread(target=_ready, args=(plugin,), name="containernet-ready", daemon=True)
+        agent.run(leave=leave, when_ready=ready.start)
         notify("STOPPING=1")
         log.info("stopped; %s", "everything given back" if leave else "forwarding goes on")
 

@@ -90,7 +90,8 @@ def _leave(request: bytes) -> None:
         file = posix.open(LETTERS, posix.O_TMPFILE | posix.O_WRONLY, 0o600)
         _write(file, request)
         name = f"{LETTERS}/{time.time_ns()}-{posix.getpid()}"
-        posix.link(f"/proc/self/fd/{file}", name, follow_symlinks=True)
+        # Only with a directory does Python ask for the link to be followed; the path is absolute all the same.
+        posix.link(f"/proc/self/fd/{file}", name, src_dir_fd=file, follow_symlinks=True)
     except OSError:
         pass  # no daemon has ever run here, or the disk is full: a namespace that is gone is collected anyway
 
@@ -124,7 +125,7 @@ def _parse(octets: bytes) -> "dict[str, Any]":
     """Return the JSON object that the octets are; whatever else they are is an empty one."""
     try:
         return _table(_json.make_scanner(_Reading)(_text(octets).lstrip(), 0)[0])  # type: ignore[arg-type]
-    except (ValueError, StopIteration, RecursionError):
+    except (ValueError, StopIteration, RecursionError, SystemError):  # the last: without `json` it has no words
         return {}
 
 

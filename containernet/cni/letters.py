@@ -30,7 +30,9 @@ class Letters:
         self._lock = threading.Lock()
 
     def open_all(self) -> None:
-        """Do what every letter says, and throw it away. May be called from any thread; one opens at a time.
+        """Do what every letter says, and throw it away.
+
+        One opens at a time, and the others wait for it: call it on no thread that `handle` needs.
 
         Raises:
             OSError: the directory cannot be read. Whatever `handle` raises.

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ interface = "eth0"
 [network]
 pool = "10.4.0.0/16"
 pool6 = "fd00:4::/48"
+{network}
 [store.sqlite]
-path = "{home}/store.db"
+path = "{store}"
 [daemon]
 state_dir = "{home}/state"
 run_dir = "{home}/run"
@@ -42,12 +43,23 @@ class Host:
 
     Args:
         home: the directory of all its files.
+        number: from 1 on.
     """
 
     netns: Netns
     home: Path
-    name: str = "host1"
+    number: int
     daemon: subprocess.Popen[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """What its node is called."""
+        return f"host{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Where the other hosts reach it."""
+        return f"192.0.2.{self.number}"
 
     @property
     def config_file(self) -> Path:
@@ -128,23 +140,67 @@ class Host:
 
 
 @contextmanager
-def host(home: Path, name: str = "host1", *, more: str = "") -> Iterator[Host]:
-    """Make a host whose daemon is ready and whose plugin is installed; end it in the end.
+def cluster(home: Path, count: int, *, network: str = "", more: str = "") -> Iterator[list[Host]]:
+    """Make hosts on one wire, whose daemons are ready and whose plugins are installed; end them in the end.
 
     Args:
-        more: lines behind the end of the config file.
+        home: the directory of all their files.
+        network: lines of that table of the config file.
+        more: lines behind its end.
     """
-    made = Host(netns=Netns(), home=home, name=name)
-    try:
-        made.netns.ip("link add eth0 type veth peer name wire")
-        made.netns.ip("link set wire up")
-        made.netns.ip("link set eth0 up")
-        made.netns.ip("address add 192.0.2.1/24 dev eth0")
-        made.netns.ip("address add 2001:db8::1/64 dev eth0 nodad")
-        made.config_file.write_text(CONFIG.format(name=name, home=home) + more)
-        install(made.places, made.config)
-        made.start()
+    with ExitStack() as stack:
+        switch = Netns()
+        stack.callback(switch.close)
+        switch.ip("link add switch type bridge")
+        switch.ip("link set switch up")
+        made = []
+        for number in range(1, count + 1):
+            host = Host(netns=Netns(), home=home / f"host{number}", number=number)
+            stack.callback(host.netns.close)
+            _plug_in(host, switch)
+            host.home.mkdir()
+            text = CONFIG.format(name=host.name, home=host.home, store=home / "store.db", network=network)
+            host.config_file.write_text(text + more)
+            install(host.places, host.config)
+            stack.callback(host.stop, signal.SIGKILL)
+            host.start()
+            made.append(host)
         yield made
+
+
+def _plug_in(host: Host, switch: Netns) -> None:
+    host.netns.ip(f"link add eth0 type veth peer name {host.name} netns {switch.path}")
+    switch.ip(f"link set {host.name} master switch up")
+    host.netns.ip("link set eth0 up")
+    host.netns.ip(f"address add 192.0.2.{host.number}/24 dev eth0")
+    host.netns.ip(f"address add 2001:db8::{host.number}/64 dev eth0 nodad")
+
+
+@contextmanager
+def host(home: Path, *, network: str = "", more: str = "") -> Iterator[Host]:
+    """Make one host; see `cluster`."""
+    with cluster(home, 1, network=network, more=more) as [made]:
+        yield made
+
+
+@contextmanager
+def small_disk(path: Path, *, octets: int) -> Iterator[Path]:
+    """Have a file system of that size; it is gone with what is on it."""
+    path = path / "disk"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={octets}", "tmpfs", path], check=True)
+    try:
+        yield path
     finally:
-        made.stop(signal.SIGKILL)
-        made.netns.close()
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Leave no room on a disk meanwhile."""
+    waste = disk / "waste"
+    with waste.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    yield
+    waste.unlink()
