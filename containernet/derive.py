@@ -6,29 +6,14 @@ true across them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any, cast
+import hashlib
 
 from .model import Endpoint, Node
 
 
-def _found_sha256() -> Callable[[bytes], Any]:
-    # Not by way of hashlib: that loads OpenSSL, 3.5 MB in every daemon, and the interpreter has its own.
-    for module in ("_sha2", "_sha256", "hashlib"):  # since Python 3.12; before; where it was built without
-        try:
-            return cast("Callable[[bytes], Any]", import_module(module).sha256)
-        except ImportError:
-            continue
-    raise AssertionError("hashlib has SHA-256 on every platform")
-
-
-_sha256 = _found_sha256()
-
-
 def number(word: str) -> int:
     """Return a stable number of 256 bits for a word, as if somebody had thrown dice for it."""
-    return int.from_bytes(_sha256(word.encode()).digest(), "big")
+    return int.from_bytes(hashlib.sha256(word.encode()).digest(), "big")
 
 
 def mac(*parts: str) -> str:
@@ -49,4 +34,4 @@ def interface_name(prefix: str, *parts: str) -> str:
 
 
 def _digest(parts: tuple[str, ...]) -> bytes:
-    return bytes(_sha256("\0".join(parts).encode()).digest())
+    return hashlib.sha256("\0".join(parts).encode()).digest()

@@ -11,7 +11,6 @@ from containernet import config as configuration, loading
 from containernet.cli.table import show_json
 from containernet.config import Config
 from containernet.control import ask
-from containernet.daemon import host_lock
 from containernet.errors import KernelError
 
 
@@ -83,6 +82,7 @@ def collect(arguments: argparse.Namespace) -> int:
 
 def cleanup(arguments: argparse.Namespace) -> int:
     """Delete every item of ours; leases, addresses and files stay as they are."""
+    from containernet.daemon import host_lock
     from containernet.planning import plan
 
     config = load(arguments)
