@@ -21,7 +21,7 @@ def test_every_benchmark_runs_in_a_tiny_size(tmp_path: Path) -> None:
     for name in every.in_namespaces():
         module, told = import_module(f"benchmarks.{name}"), tmp_path / f"{name}.json"
         command = [sys.executable, HERE / f"benchmarks/{name}.py", *module.TINY, "--json", told]
-        subprocess.run([HERE / "scripts/in-namespaces", *command], check=True)
+        subprocess.run([HERE / "scripts/in-namespaces", *command], check=True, timeout=120)
         rows = json.loads(told.read_text())["rows"]
         measured = {row["name"] for row in rows if "ours" in row["sides"]}
         assert measured == {each.name for each in module.QUANTITIES}, name
