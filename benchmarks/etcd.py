@@ -9,7 +9,7 @@ Each start is a first one: another etcd, another directory, nothing in the kerne
 
     start      from before the process exists to the last peer's route
     ranges     how many lists etcd was asked for until then
-    memory     of the process that has come to rest with all peers; PSS counts a shared page by those who share it
+    memory     of the process at rest with all peers; PSS counts a shared page by those who share it
     put        from before a put is sent to the route of the peer that it tells of, one at a time
     burst      from the answer to the last of many puts at once to the last route; and how many never came
     at rest    of one processor, while nothing happens
@@ -66,9 +66,8 @@ PATIENCE = 300.0  # seconds; flannel with thousands of host-gw peers needs many
 ETCD = (frame.Program("etcd", "etcd-server"),)
 WRITERS = 16
 AT_ONCE = 100  # puts in one transaction; etcd takes 128
-QUIET = (
-    3.0  # seconds for a daemon to come to rest: it writes its view to disk once, a second after the last change
-)
+# Seconds for a daemon to come to rest: it writes its view to disk once, a second after the last change.
+QUIET = 3.0
 
 
 TINY = (
