@@ -53,7 +53,6 @@ LIMIT = 1 << 16
 
 _KEY = re.compile(r"([0-9.]+)-([0-9]+)(?:&([0-9a-f:]+)-([0-9]+))?")
 _NO_IPV4 = IPv4Network("0.0.0.0/0")
-_NO_ADDRESS = IPv4Address(0)
 _ADDRESS = {4: "PublicIP", 6: "PublicIPv6"}
 _DATA = {4: "BackendData", 6: "BackendV6Data"}
 _NODE = "Node"
@@ -248,7 +247,7 @@ def _usual(key_text: str, value: bytes) -> Reading | None:
         return None
     address, kind, vni, mac, node = said.groups()
     hop = IPv4Address(inet_aton(address.decode()))
-    has_hop = hop != _NO_ADDRESS
+    has_hop = address != b"0.0.0.0"
     if kind and not has_hop:
         return None
     try:

@@ -62,7 +62,8 @@ def _of_routes(socket: NetlinkSocket, names: Names, routes: Iterable[KernelRoute
     hops = read_hops(socket)
     for route in routes:
         destination = route.destination
-        probe = destination[min(1, destination.num_addresses - 1)]
+        # The second address, if there is one; ipaddress itself would keep three more objects with each prefix.
+        probe = destination.network_address + (destination.prefixlen < destination.max_prefixlen)
         answer = socket.get(c.RTM_GETROUTE, route_lookup(probe))
         if not isinstance(answer, bytes) or route_protocol(answer) == PROTOCOL:
             continue
