@@ -54,7 +54,10 @@ def status(arguments: argparse.Namespace) -> int:
         + (f", for {lease:.0f} s more" if lease is not None and lease > 0 else "")
     )
     print(f"kernel      {answer['programmed']} items, {answer['repairs']} repaired since the start")
-    print(f"routes      {len(answer['routes'])} known, {len(answer['refused'])} refused")
+    print(
+        f"routes      {len(answer['routes'])} known, {len(answer['refused'])} refused"
+        + (f", {len(answer['quarantined'])} records set aside" if answer["quarantined"] else "")
+    )
     print(f"containers  {len(answer['endpoints'])}, MTU {answer['container_mtu']}")
     for endpoint in answer["endpoints"]:
         print(f"  {endpoint['container']} {endpoint['interface']} {' '.join(endpoint['addresses'])}")

@@ -68,7 +68,7 @@ class Flannel:
         lab: with a store. host: one without containernetd.
         backend: `vxlan`, `host-gw` or `ipip`.
         subnet, subnet6: what it has leased; subnet6 is None in a network of IPv4 alone.
-        mac: of its VTEPs.
+        mac: of its VTEPs. vni, port, direct, mtu: the options VNI, Port, DirectRouting and MTU of vxlan.
     """
 
     lab: Lab
@@ -77,6 +77,10 @@ class Flannel:
     subnet: IPv4Network
     subnet6: IPv6Network | None = None
     mac: str = "c6:d2:32:6f:8f:44"
+    vni: int = 1
+    port: int = 8472
+    direct: bool = False
+    mtu: int = MTU
 
     @property
     def public(self) -> IPv4Address:
@@ -106,10 +110,11 @@ class Flannel:
         """Make the devices, as flanneld does before it writes its record, and write it."""
         self.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
         if self.backend == "vxlan":
-            self._add_vxlan("flannel.1", local=self.public, mtu=MTU - 50, own=f"{self.subnet[0]}/32")
+            device = f"flannel.{self.vni}"
+            self._add_vxlan(device, local=self.public, mtu=self.mtu - 50, own=f"{self.subnet[0]}/32")
             if self.subnet6:
                 own6 = f"{self.subnet6[0]}/128"
-                self._add_vxlan("flannel-v6.1", local=self.public6, mtu=MTU - 70, own=own6)
+                self._add_vxlan(f"flannel-v6.{self.vni}", local=self.public6, mtu=self.mtu - 70, own=own6)
         elif self.backend == "ipip":
             self.run(f"ip link add flannel.ipip type ipip local {self.public} ttl inherit nopmtudisc")
             self.run(f"ip link set flannel.ipip mtu {MTU - 20}")
@@ -119,8 +124,8 @@ class Flannel:
 
     def _add_vxlan(self, name: str, *, local: object, mtu: int, own: str) -> None:
         self.run(
-            f"ip link add {name} address {self.mac} mtu {mtu} type vxlan id 1 dev eth0 local {local} "
-            "dstport 8472 nolearning"
+            f"ip link add {name} address {self.mac} mtu {mtu} type vxlan id {self.vni} dev eth0 "
+            f"local {local} dstport {self.port} nolearning"
         )
         self.run(f"sysctl -qw net/ipv6/conf/{name}/accept_ra=0")
         self.run(f"ip address add {own} dev {name}" + (" nodad" if ":" in own else ""))
@@ -128,7 +133,7 @@ class Flannel:
 
     def announce(self) -> None:
         """Write the record, or write it over what the host has, under a new lease: registry.updateSubnet."""
-        data = {"VNI": 1, "VtepMAC": self.mac} if self.backend == "vxlan" else None
+        data = {"VNI": self.vni, "VtepMAC": self.mac} if self.backend == "vxlan" else None
         document: dict[str, Any] = {
             "PublicIP": str(self.public),
             "PublicIPv6": str(self.public6) if self.subnet6 else None,
@@ -166,16 +171,17 @@ class Flannel:
         return peers
 
     def _program(self, peer: Peer) -> None:
-        if self.backend == "host-gw":
+        on_link = any(own.version == 4 and peer.public in own.network for own in self._addresses)
+        if self.backend == "host-gw" or (self.direct and on_link):
             self.run(f"ip route replace {peer.subnet} via {peer.public} dev eth0")
         elif self.backend == "ipip":
             self.run(f"ip route replace {peer.subnet} via {peer.public} dev flannel.ipip onlink")
         else:
-            self._program_vxlan("flannel.1", peer.subnet, peer.public, peer.data["VtepMAC"])
+            self._program_vxlan(f"flannel.{self.vni}", peer.subnet, peer.public, peer.data["VtepMAC"])
         if peer.subnet6 and self.subnet6 and self.backend == "host-gw":
             self.run(f"ip route replace {peer.subnet6} via {peer.public6} dev eth0")
         elif peer.subnet6 and self.subnet6:
-            self._program_vxlan("flannel-v6.1", peer.subnet6, peer.public6, peer.data6["VtepMAC"])
+            self._program_vxlan(f"flannel-v6.{self.vni}", peer.subnet6, peer.public6, peer.data6["VtepMAC"])
 
     def _program_vxlan(self, device: str, subnet: IPv4Network | IPv6Network, hop: object, mac: str) -> None:
         self.run(f"ip neighbour replace {subnet[0]} lladdr {mac} dev {device} nud permanent")

@@ -370,6 +370,31 @@ def _set_aside(built: Lab, host: str) -> set[str]:
     return set(labs.status(built, host)["quarantined"])
 
 
+def hostile(built: Lab) -> Iterator[str]:
+    """Records that can be read and must not be believed: a host says why, and its kernel holds none of them."""
+    before, part = all_items(built), subnets(built, VICTIM)[0].replace("/24", "-25")
+    address = str(next(each.addresses[0].ip for each in built.topology.members if each.name == VICTIM))
+    lies = {
+        "10.9.9.0-24": ("192.0.2.99", "lies outside the pool"),
+        part: ("192.0.2.99", "is not a /24"),
+        "10.4.98.0-24": ("224.0.0.1", "not a unicast address"),
+        "10.4.97.0-24": ("127.0.0.1", "not a unicast address"),
+        "10.4.96.0-24": ("10.4.95.7", "lies in the pool"),
+        "10.4.94.0-24": (address, "is this node itself"),
+    }
+    for key, (hop, _) in lies.items():
+        value = {"PublicIP": hop, "BackendType": "vxlan", "BackendData": {"VNI": 1, "VtepMAC": MAC}}
+        ctl(built, "put", SUBNETS + key, json.dumps(value))
+    wait_until(lambda: len(labs.status(built, VICTIM)["refused"]) == len(lies))
+    warnings = labs.status(built, VICTIM)["warnings"]
+    for _, reason in lies.values():
+        assert any(reason in each for each in warnings), (reason, warnings)
+    assert all_items(built)[VICTIM] == before[VICTIM]
+    for key in lies:
+        ctl(built, "del", SUBNETS + key)
+    yield "store1"
+
+
 def own_key_deleted(built: Lab) -> Iterator[str]:
     """The host claims the same subnets again, and says so."""
     key = owners(built)[VICTIM]
@@ -431,6 +456,7 @@ def _leads_to(built: Lab, host: str, crowd: set[IPv6Network]) -> bool:
         disk_full,
         no_space_left,  # after those: who joins is given all the junk, and none of the room
         junk,
+        hostile,
         own_key_deleted,
     ],
     ids=lambda fault: fault.__name__.replace("_", " "),
