@@ -47,6 +47,7 @@ from containernet_backends.netlink.wire import (
     decode_neighbour,
     decode_nexthop,
     decode_route,
+    nexthop_owner,
     route_nexthop,
     route_protocol,
 )
@@ -233,6 +234,8 @@ def test_a_route_by_number_leads_where_its_object_leads(way: Way, hops: list[Add
         wanted = nexthops.place(alike.way, alike.gateways)
         made = [decode_nexthop(each.body) for each in split(encode_nexthops(wanted, 1))]
         assert made == [(number, PROTOCOL, hop) for number, hop in wanted.items()]
+        owners = [nexthop_owner(each.body) for each in split(encode_nexthops(wanted, 1))]
+        assert owners == [(number, PROTOCOL) for number in wanted]
         objects.update(wanted)
         numbers = nexthops.numbers(alike.way, alike.gateways) or [0] * len(alike.gateways)
         told += split(encoder.encode_by_number(alike, numbers, 1 + alike.start))
@@ -307,6 +310,7 @@ DECODERS: list[Callable[[bytes], object]] = [
     lambda data: decode_link(data).item(LINKS),
     lambda data: decode_route(data, LINKS, {}),
     decode_nexthop,
+    nexthop_owner,
     route_nexthop,
     equal_messages,
     lambda data: decode_neighbour(data, LINKS),

@@ -45,6 +45,11 @@ class Alike(NamedTuple):
         """What the gateways have in common."""
         return Way(self.oif, getattr(self.operations[0].item, "onlink", False))
 
+    @property
+    def are_routes(self) -> bool:
+        """Whether they are about routes."""
+        return isinstance(self.operations[0].item, KernelRoute)
+
 
 def sort(
     operations: Iterable[Operation], place: Callable[[Operation], int | Refusal]

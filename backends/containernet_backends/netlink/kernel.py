@@ -15,7 +15,7 @@ import errno
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Self, TypeVar
 
@@ -117,8 +117,7 @@ class NetlinkKernel:
             socket = self._open()
             self._view.expect(operations)
             self._beside.clear()
-            for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
-                run = list(group)
+            for batched, run in _runs(operations):
                 failures += self._batch(socket, run) if batched else self._each(socket, run)
             self._programmer.tidy(socket)
             self._view.refused(failures, beside=self._beside)
@@ -268,6 +267,15 @@ class NetlinkKernel:
             at = instead[nth][0]
             failures[at] = _failure(operations[at], refused)
         return [failures[at] for at in sorted(failures)]
+
+
+def _runs(operations: Sequence[Operation]) -> Iterator[tuple[bool, Sequence[Operation]]]:
+    """Yield operations in order, by whether they go in batches."""
+    if {operation.item.__class__ for operation in operations} <= BATCHED:  # as nearly always, if there are many
+        yield True, operations
+        return
+    for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
+        yield batched, list(group)
 
 
 def _failure(operation: Operation, refused: Refusal | Refused) -> Failure:

@@ -7,7 +7,7 @@ behind them, each time all in one batch. What the kernel does not do with an obj
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from containernet.items import FdbEntry, Item, KernelRoute, Vxlan
 from containernet.planning import Delete, Operation
@@ -18,9 +18,10 @@ from .frames import Refusal, Run
 from .links import find_link
 from .nexthops import PLAIN, Hop, Nexthops
 from .ownership import PROTOCOL
+from .reading import dump_nexthops
 from .refusals import GONE
 from .socket import NetlinkSocket
-from .wire import LinkRecord, decode_nexthop
+from .wire import LinkRecord, nexthop_owner
 
 
 class Programmer:
@@ -56,17 +57,23 @@ class Programmer:
             told = self._nexthops.numbers(alike.way, alike.gateways) if alike.gateways else ()
             if told:
                 runs += self._encoder.encode_by_number(alike, told, first + alike.start)
-                numbers.update((at, number) for at, number in enumerate(told, alike.start) if number != PLAIN)
+                numbers.update(zip(range(alike.start, alike.start + len(told)), told, strict=True))
             else:
                 runs.append(self._encoder.encode(alike, first + alike.start))
         answers = {number - first: why for number, why in socket.transact(runs).items()}
         refusals = {at: why for at, why in {**homeless, **answers}.items() if not _is_gone(operations[at], why)}
         if numbers or self._nexthops.used:
             self._send_plainly(socket, operations, numbers, refusals)
-            for at, operation in enumerate(operations):
-                if at not in refusals and type(operation.item) is KernelRoute:
-                    self._nexthops.uses(operation.item.key, numbers.get(at, PLAIN))
+            for alike in groups:
+                if alike.are_routes:
+                    self._note(alike, numbers, refusals)
         return refusals
+
+    def _note(self, alike: Alike, numbers: Mapping[int, int], refusals: Container[int]) -> None:
+        """Take note which nexthop objects routes use now."""
+        for at, operation in enumerate(alike.operations, alike.start):
+            if at not in refusals:
+                self._nexthops.uses(operation.item.key, numbers.get(at, PLAIN))
 
     def _make_nexthops(self, socket: NetlinkSocket, groups: Iterable[Alike]) -> None:
         wanted: dict[int, Hop] = {}
@@ -102,13 +109,23 @@ class Programmer:
         if not idle:
             return
         # Linux removes any object by its number alone, so look first whether it still is ours.
-        asked = encode_about_nexthops(c.RTM_GETNEXTHOP, idle, socket.sequence(len(idle)))
-        there = map(decode_nexthop, socket.gather([asked]))
-        ours = [each.number for each in there if each.protocol == PROTOCOL]
-        if ours:
-            socket.transact([encode_about_nexthops(c.RTM_DELNEXTHOP, ours, socket.sequence(len(ours)))])
+        ours = {
+            number
+            for number, protocol in map(nexthop_owner, self._look_at(socket, idle))
+            if protocol == PROTOCOL
+        }
+        gone = [number for number in idle if number in ours]
+        if gone:
+            socket.transact([encode_about_nexthops(c.RTM_DELNEXTHOP, gone, socket.sequence(len(gone)))])
         for number in idle:
             self._nexthops.forget(number)
+
+    def _look_at(self, socket: NetlinkSocket, numbers: Sequence[int]) -> Sequence[bytes]:
+        """Return nexthop objects, as far as they are there; others perhaps, where it is quicker to see all."""
+        if 8 * len(numbers) > len(self._nexthops.ours):
+            return dump_nexthops(socket)
+        asked = encode_about_nexthops(c.RTM_GETNEXTHOP, numbers, socket.sequence(len(numbers)))
+        return socket.gather([asked])
 
 
 class _Places:

@@ -35,11 +35,11 @@ _IPV4_ROUTES = (c.RTM_GETROUTE, AF_INET)
 
 def read_hops(socket: NetlinkSocket) -> Mapping[int, Hop]:
     """Return where nexthop objects lead, by number, whoever's they are."""
-    return _hops(map(decode_nexthop, _dump_nexthops(socket)))
+    return _hops(map(decode_nexthop, dump_nexthops(socket)))
 
 
-def _dump_nexthops(socket: NetlinkSocket) -> Sequence[bytes]:
-    # None where the kernel knows of no such thing.
+def dump_nexthops(socket: NetlinkSocket) -> Sequence[bytes]:
+    """Return the bodies of all nexthop objects; none where the kernel knows of no such thing."""
     return socket.dump(c.RTM_GETNEXTHOP, NHMSG.pack(0, 0, 0, 0, 0))
 
 
@@ -76,7 +76,7 @@ def read_items(
     items.update(by_key(_addresses(socket, links, names, address_protocol=address_protocol)))
     stood_on = {item.link for item in items.values()}
     # Before the routes, so that none is taken for idle whose route has just been made.
-    there = recall.nexthops(_dump_nexthops(socket))
+    there = recall.nexthops(dump_nexthops(socket))
     recall.begin(names, _hops(there))
     four, six = _routes(socket, recall)
     for part in (*_fdb(socket, links, recall), *_neighbours(socket, recall), four, six):

@@ -198,9 +198,9 @@ class View:
         heard.items["port", record.name] = None if gone else self._port(record)
         if record.name in self._stands_on and not ours and not self._is_believed(record.name):
             heard.disturbed |= gone or before is None or (before.up, before.mtu) != (record.up, record.mtu)
-            # With its carrier a link loses its nexthop objects, and their routes, without a word.
-            lost = before is not None and before.carrier and not record.carrier
-            heard.disturbed |= lost and self._nexthops.stand_on(record.index)
+            # A moment after a link shows that its carrier is gone its nexthop objects go, with their routes and
+            # without a word.
+            heard.disturbed |= not record.carrier and self._nexthops.stand_on(record.index)
 
     def _is_believed(self, link: str) -> bool:
         return ("link", link) in self._items

@@ -153,6 +153,12 @@ def route_nexthop(body: bytes) -> int:
     return int(U32.unpack_from(body, at)[0]) if told else PLAIN
 
 
+def nexthop_owner(body: bytes) -> tuple[int, int]:
+    """Return the number of a nexthop object and whose it is, at the price of two lookups."""
+    at = attribute_at(body, c.NHA_ID, NHMSG.size)
+    return (U32.unpack_from(body, at)[0], body[2]) if 0 <= at <= len(body) - U32.size else (PLAIN, 0)
+
+
 def decode_nexthop(body: bytes) -> Nexthop:
     """Return the nexthop object of an RTM_NEWNEXTHOP or RTM_DELNEXTHOP."""
     if len(body) < NHMSG.size:
