@@ -1,0 +1,224 @@
+"""podman with runc on two hosts: what its users do, and what happens to them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.kernel.conftest import Netns
+from tests.waiting import wait_until
+
+from . import hosts, images
+from .hosts import Host
+
+pytestmark = pytest.mark.kernel
+
+CONTAINERS_CONF = """
+[containers]
+default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+log_driver = "k8s-file"
+[network]
+network_backend = "cni"
+cni_plugin_dirs = ["{host.places.executables}"]
+network_config_dir = "{host.places.configurations}"
+default_network = "containernet"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+"""
+PARENT = f"/containernet-test-{os.getpid()}"  # of all cgroups
+
+
+@attrs.frozen(kw_only=True)
+class Podman:
+    """podman on one host, with files of its own."""
+
+    host: Host
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin to run podman."""
+        home, run = self.host.home, f"/run/{self.host.name}"  # podman wants no long path there
+        files = [f"--root={home}/root", f"--runroot={run}/run", f"--tmpdir={run}/tmp"]
+        return subprocess.Popen(
+            ["nsenter", f"--net={self.host.netns.path}", "podman", *files, "--storage-driver=vfs", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "CONTAINERS_CONF": str(home / "containers.conf")},
+        )
+
+    def __call__(self, *words: str) -> str:
+        """Run podman; return what it prints."""
+        with self.start(*words) as process:
+            out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, f"podman {' '.join(words)}: {err}"
+        return out.strip()
+
+    def run(self, name: str, *options: str) -> None:
+        """Run a container that serves a page on port 80."""
+        httpd = ("busybox", "httpd", "-f", "-p", "80", "-h", "/www")
+        self("run", "-d", "--cgroup-parent", PARENT, "--name", name, *options, *httpd)
+
+    def removed_all(self) -> bool:
+        """Remove all containers; False: podman, once killed, has left a mount that is in its way now."""
+        with self.start("rm", "--all", "--force", "--time=0") as process:
+            process.communicate(timeout=60)
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            if line.split()[1].startswith(f"{self.host.home}/root/vfs-containers"):
+                subprocess.run(["umount", "--lazy", line.split()[1]], check=False, capture_output=True)
+        return process.returncode == 0
+
+    def network(self, name: str) -> dict[str, Any]:
+        """Return what podman knows of a container's network."""
+        [network] = json.loads(self("inspect", name))[0]["NetworkSettings"]["Networks"].values()
+        found: dict[str, Any] = network
+        return found
+
+    def address(self, name: str) -> str:
+        """Return a container's IPv4 address, as podman tells it."""
+        return str(self.network(name)["IPAddress"])
+
+
+@pytest.fixture(scope="module")
+def podmen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Podman]]:
+    """Podman on two hosts of one network, with an image; all containers and cgroups are gone in the end."""
+    if not shutil.which("podman") or not shutil.which("runc"):
+        pytest.skip("no podman: install Debian's podman and runc")
+    if not os.access("/sys/fs/cgroup/cgroup.procs", os.W_OK) and not os.access("/sys/fs/cgroup/pids", os.W_OK):
+        pytest.skip("no cgroups that we may write: run as root")
+    with hosts.cluster(tmp_path_factory.mktemp("podman"), 2) as members:
+        made = []
+        for host in members:
+            (host.home / "containers.conf").write_text(CONTAINERS_CONF.format(host=host))
+            (host.home / "root.tar").write_bytes(images.root())
+            made.append(Podman(host=host))
+            made[-1]("import", "--quiet", str(host.home / "root.tar"), "busybox")
+        yield made
+        for each in made:
+            each("rm", "--all", "--force", "--time=0")
+    for directory in Path("/sys/fs/cgroup").glob(f"*{PARENT}"):
+        wait_until(functools.partial(is_removed, directory), what=f"{directory} removed")
+
+
+def is_removed(cgroup: Path) -> bool:
+    """Remove a cgroup with all in it; what a podman that was killed has left there is killed too."""
+    for each in [*sorted(cgroup.glob("*/"), reverse=True), cgroup]:
+        for pid in (each / "cgroup.procs").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            each.rmdir()
+    return not cgroup.exists()
+
+
+@pytest.fixture
+def podman(podmen: list[Podman]) -> Iterator[Podman]:
+    """Podman on the first host; the test fails if anything of its containers is left."""
+    before = podmen[0].host.holds()
+    yield podmen[0]
+    podmen[0]("rm", "--all", "--force", "--time=0")
+    podmen[0].host.wait_for(before)
+
+
+def page(client: Netns, url: str) -> str:
+    """Return what a web server answers."""
+    script = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=5).read().decode(), end='')"
+    return client.run(sys.executable, "-c", script)
+
+
+def test_containers_of_two_hosts_reach_each_other(podman: Podman, podmen: list[Podman]) -> None:
+    """By the addresses that podman tells, of either family."""
+    other = podmen[1]
+    podman.run("a")
+    other.run("b")
+    try:
+        for address in ("IPAddress", "GlobalIPv6Address"):
+            podman("exec", "a", "ping", "-c1", "-W2", other.network("b")[address])
+            other("exec", "b", "ping", "-c1", "-W2", podman.network("a")[address])
+        assert page(podman.host.netns, f"http://{other.address('b')}/") == "hello\n"
+    finally:
+        other("rm", "--force", "--time=0", "b")
+
+
+def test_a_container_has_what_was_asked_for(podman: Podman) -> None:
+    """The address, the MAC, and a name in the daemon's list."""
+    subnet = podman.host.asked("status")["subnets"][0].rpartition(".")[0]
+    podman.run("a", f"--ip={subnet}.99", "--mac-address=02:00:5e:10:00:01")
+    network = podman.network("a")
+    assert (network["IPAddress"], network["MacAddress"]) == (f"{subnet}.99", "02:00:5e:10:00:01")
+    shown = podman("exec", "a", "ip", "address", "show", "dev", "eth0")
+    assert f"inet {subnet}.99/24" in shown
+    assert "link/ether 02:00:5e:10:00:01" in shown
+    with podman.start("run", "--cgroup-parent", PARENT, f"--ip={subnet}.99", "busybox", "true") as second:
+        assert f"{subnet}.99 is held by" in second.communicate()[1]
+        assert second.returncode != 0
+
+
+def test_a_restarted_container_has_its_address_again(podman: Podman) -> None:
+    """In a new namespace; and it is reached as before."""
+    podman.run("a")
+    podman.run("b")
+    before, namespace = podman.address("a"), podman.host.endpoints()
+    podman("restart", "--time=0", "a")
+    assert podman.address("a") == before
+    assert podman.host.endpoints() != namespace
+    podman("exec", "b", "ping", "-c1", "-W2", before)
+
+
+def test_a_network_can_be_reloaded(podman: Podman) -> None:
+    """Podman takes the interface away and wants it again, with the same address, in the same namespace."""
+    podman.run("a")
+    before = podman.address("a"), podman.network("a")["MacAddress"]
+    podman("network", "reload", "a")
+    assert (podman.address("a"), podman.network("a")["MacAddress"]) == before
+    podman.host.netns.run("ping", "-c1", "-W2", before[0])
+
+
+def test_fifty_at_once(podman: Podman) -> None:
+    """Each has addresses of its own; and all go at once."""
+    running = [
+        podman.start("run", "-d", "--cgroup-parent", PARENT, "--name", f"m{number}", "busybox", "sleep", "600")
+        for number in range(50)
+    ]
+    for process in running:
+        with process:
+            assert process.communicate()[1] == ""
+            assert process.returncode == 0
+    given = [own for each in podman.host.endpoints().values() for own in each["addresses"]]
+    assert (len(given), len(set(given))) == (100, 100)
+    assert len(podman.host.cables()) == 50
+
+
+def test_a_runtime_that_is_killed_leaves_nothing_for_ever(podman: Podman) -> None:
+    """Whenever it happens: either its successor says DEL, or the namespace goes, and that is seen."""
+    for number in range(6):
+        words = ("--cgroup-parent", PARENT, "--name", f"k{number}", "busybox", "sleep", "600")
+        with podman.start("run", "-d", *words) as process:
+            wait_until(lambda: bool(podman.host.endpoints()) or process.poll() is not None, what="attached")
+            process.kill()
+        wait_until(podman.removed_all, what="podman has removed what it had begun")
+        for netns in Path("/run/netns").glob("netns-*"):
+            subprocess.run(["umount", "--lazy", netns], check=True)
+            netns.unlink()
+        wait_until(lambda: podman.host.endpoints() == {}, what="collected")
+
+
+def test_a_container_that_ends_while_no_daemon_runs_is_collected(podman: Podman) -> None:
+    """Podman removes it without a complaint; the next daemon takes what it had."""
+    podman.run("a")
+    podman.host.stop()
+    assert podman("rm", "--force", "--time=0", "a") == "a"
+    podman.host.start()
+    assert podman.host.endpoints() == {}
