@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from containernet_backends.rpc import channel as channels, link as links
+from containernet_backends.rpc import channel as channels, frames, hpack, link as links
+from containernet_backends.rpc.call import enclosed
 from containernet_backends.rpc.channel import Channel
 from containernet_backends.rpc.dialing import Connection, Dial, dial
 from containernet_backends.rpc.link import CallFailed, Server as Where
@@ -170,6 +171,54 @@ def test_a_fault_at_any_call_of_the_socket_costs_no_more_than_the_call(server: S
             replaced += server.connections - before - 1
     # Where the fault comes while nobody asks, not even a call is lost.
     assert (failures > 0, failures <= replaced <= 8) == (fault not in HARMLESS, True)
+
+
+class Scripted:
+    """A connection that brings given octets, read by read, and takes what is sent the first time only."""
+
+    def __init__(self, reads: list[bytes]) -> None:
+        self._reads = reads
+        self._ready = os.eventfd(1)
+        self._sent = False
+
+    def fileno(self) -> int:
+        """Always ready."""
+        return self._ready
+
+    def send(self, octets: bytes) -> int:
+        """Take the first."""
+        if self._sent:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self._sent = True
+        return len(octets)
+
+    def recv(self, most: int) -> bytes:
+        """Bring the next."""
+        return self._reads.pop(0) if self._reads else b""
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._ready)
+
+
+def test_what_was_said_before_a_send_failed_is_heard_in_order() -> None:
+    """An answer may be here although nothing can be sent any more, not even that it came."""
+    fields = hpack.encode([(":status", "200"), ("content-type", "application/grpc")])
+    octets = enclosed(b"message")
+    data = [frames.frame(frames.DATA, 0, 1, octets[at : at + 4]) for at in range(0, len(octets), 4)]
+    end = frames.frame(frames.HEADERS, 5, 1, hpack.encode([("grpc-status", "0")]))
+    begin = frames.settings({}) + frames.frame(frames.HEADERS, 4, 1, fields)
+    for split in range(len(data) + 1):
+        reads = [begin + b"".join(data[:split]), b"".join(data[split:]) + end]
+
+        def scripted(*where: object, reads: list[bytes] = reads) -> Dial:
+            yield from ()
+            return Scripted(reads)
+
+        with to(1, dial=scripted) as (channel, _):
+            call = channel.open("/echo", b"x")
+            assert call.receive(channel._clock() + SOON) == b"message"
+            assert call.receive(channel._clock() + SOON) is None
 
 
 def test_a_dial_that_fails_at_any_step(server: Server) -> None:

@@ -94,7 +94,7 @@ class Link:
         self._connection: Connection | None = None
         self._dialing: Waiting = (None, 0)  # while there is no connection yet
         self._unsent = b""
-        self._deaf = False  # the server takes nothing any more
+        self._deaf = ""  # why the server takes nothing any more
         self._more = False  # a read has left something
         self._heard, self._pinged = self.began, -math.inf
         tls = server.tls() if server.tls else None
@@ -108,7 +108,7 @@ class Link:
         """Whether a call can be made here; hears what a server said while nobody listened."""
         with self._lock:
             if self._connection is not None and not self._taken:
-                self._read()
+                self._listen()
             return self.ended is None and not self._http2.going_away
 
     def open(
@@ -184,8 +184,7 @@ class Link:
     def wake(self) -> None:
         """Let whoever has the turn look again."""
         with self._lock:
-            if self._polling:
-                os.eventfd_write(self._wake, 1)
+            self._rouse()
 
     # What follows is done under the lock.
 
@@ -222,9 +221,9 @@ class Link:
         elif self._dial is not None:
             if ready:
                 self._connect(self._dial)
-        elif ready or self._more:
+        elif ready or self._more or self._deaf:
             self._flush()
-            self._read()
+            self._listen()
         self._look_at_the_clock()
 
     def _poll(self, timeout: float) -> bool:
@@ -235,7 +234,7 @@ class Link:
             poller.register(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
         elif (dialing := self._dialing)[0] is not None:
             poller.register(dialing[0], dialing[1])
-        timeout = 0.0 if self._more else max(0.0, min(timeout, self._due() - self._clock()))
+        timeout = 0.0 if self._more or self._deaf else max(0.0, min(timeout, self._due() - self._clock()))
         self._polling = True
         self._lock.release()
         try:
@@ -247,6 +246,11 @@ class Link:
             os.eventfd_read(self._wake)
             found.remove(self._wake)
         return bool(found)
+
+    def _rouse(self) -> None:
+        """Let whoever polls look again."""
+        if self._polling:
+            os.eventfd_write(self._wake, 1)
 
     def _connect(self, dial: Dial) -> None:
         """Do the next step towards a connection."""
@@ -268,12 +272,16 @@ class Link:
                 self._unsent = self._unsent or octets
                 self._unsent = self._unsent[self._connection.send(self._unsent) :]
         except BlockingIOError:
-            if self._polling:  # whoever does has to wait for room as well
-                os.eventfd_write(self._wake, 1)
+            self._rouse()  # whoever polls has to wait for room as well
         except OSError as error:
-            self._deaf = True
-            self._read()  # what a server says last is its reason, such as an alert of TLS
-            self._lose(_said(error))
+            self._deaf = _said(error)
+            self._rouse()
+
+    def _listen(self) -> None:
+        """Read what has come; what a server says last is its reason to go, such as an alert of TLS."""
+        self._read()
+        if self._deaf:
+            self._lose(self._deaf)
 
     def _read(self) -> None:
         """Read what has come, and hand it over."""
@@ -292,7 +300,7 @@ class Link:
                 return
             self._heard = self._clock()
             self._hand_over(self._http2.receive(octets))
-            if len(octets) < AT_ONCE:
+            if len(octets) < AT_ONCE and not self._deaf:
                 break
         else:
             self._more = True
