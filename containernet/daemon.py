@@ -45,9 +45,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT_PATH, help="default: %(default)s")
     parser.add_argument("--leave", action="store_true", help="when stopped, give the subnet back and clean up")
     arguments = parser.parse_args()
-    # A large cluster is a million objects that stay, without a cycle among them: look through them rarely.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    calm_collector()
     try:
         config = configuration.load(arguments.config)
         _log_to_stderr(config.daemon.log)
@@ -114,6 +112,12 @@ def run(config: Config, *, leave: bool = False) -> None:
         agent.run(leave=leave, when_ready=ready.start)
         notify("STOPPING=1")
         log.info("stopped; %s", "everything given back" if leave else "forwarding goes on")
+
+
+def calm_collector() -> None:
+    """Let Python look for garbage rarely: a large cluster is a million objects that stay, and no cycle."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def notify(state: str) -> None:

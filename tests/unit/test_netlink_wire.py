@@ -24,6 +24,7 @@ from containernet.items import (
     Neighbour,
     Sysctl,
     Vxlan,
+    by_key,
 )
 from containernet.planning import Create, Delete, Replace
 from containernet_backends.netlink import constants as c
@@ -33,7 +34,7 @@ from containernet_backends.netlink.nexthops import Nexthops
 from containernet_backends.netlink.ownership import ALIAS, PROTOCOL, keeps_address_protocol, protocol_name
 from containernet_backends.netlink.refusals import explain
 from containernet_backends.netlink.view import View
-from containernet_backends.netlink.wire import decode_link
+from containernet_backends.netlink.wire import LinkRecord, decode_link
 
 ROUTE = KernelRoute(destination=ip_network("10.4.1.0/24"), link="eth0", gateway=ip_address("192.0.2.2"))
 
@@ -154,6 +155,14 @@ def test_addresses_have_a_protocol_since_5_18(release: str, keeps: bool) -> None
     assert keeps_address_protocol(release) is keeps
 
 
+def bridge_record() -> LinkRecord:
+    """Return a bridge of ours, number 5, as the kernel tells of it."""
+    head = struct.pack("=BxHiII", 0, 1, 5, 1, 0)
+    kind = attribute(c.IFLA_LINKINFO, attribute(c.IFLA_INFO_KIND, b"bridge\0"))
+    name = attribute(c.IFLA_IFNAME, b"br0\0") + attribute(c.IFLA_MTU, struct.pack("=I", 1400))
+    return decode_link(head + name + kind + attribute(c.IFLA_IFALIAS, ALIAS.encode()))
+
+
 class TestViewOnAnOldKernel:
     """Where addresses carry no number, the link decides."""
 
@@ -165,10 +174,7 @@ class TestViewOnAnOldKernel:
 
     def test_the_link_decides(self) -> None:
         """A rival's address on our link is a change; on another link it is not."""
-        head = struct.pack("=BxHiII", 0, 1, 5, 1, 0)
-        kind = attribute(c.IFLA_LINKINFO, attribute(c.IFLA_INFO_KIND, b"bridge\0"))
-        name = attribute(c.IFLA_IFNAME, b"br0\0") + attribute(c.IFLA_MTU, struct.pack("=I", 1400))
-        record = decode_link(head + name + kind + attribute(c.IFLA_IFALIAS, ALIAS.encode()))
+        record = bridge_record()
         link = record.item({})
         assert link is not None
         own = InterfaceAddress(link="br0", address=ip_interface("10.4.0.1/24"))
@@ -181,3 +187,15 @@ class TestViewOnAnOldKernel:
         assert not view.differs([self.heard(c.RTM_NEWADDR, rival, 6)])
         view.expect([Delete(own)])
         assert not view.differs([self.heard(c.RTM_DELADDR, own, 5)])
+
+    def test_our_own_work_is_read_only_where_it_may_take_back_what_another_did(self) -> None:
+        """The last word about a key counts, whoever says it; a round that is all ours is not even decoded."""
+        own = InterfaceAddress(link="br0", address=ip_interface("10.4.0.1/24"))
+        view = View(address_protocol=False, nexthops=Nexthops())
+        view.reset({5: bridge_record()}, by_key([item for item in (bridge_record().item({}), own) if item]))
+        made, gone = (self.heard(kind, own, 5)._replace(port=77) for kind in (c.RTM_NEWADDR, c.RTM_DELADDR))
+        theirs = gone._replace(port=78)
+        assert view.differs([gone])
+        assert not view.differs([gone, gone._replace(body=b"junk")], own_port=77)
+        assert view.differs([made, theirs], own_port=77)
+        assert not view.differs([made, theirs, made], own_port=77)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import select
+from itertools import chain
 
 from . import constants as c
 from .frames import Malformed
 from .socket import NetlinkSocket
-from .view import View
+from .view import LINKS, View
 
 _GROUPS = (
     c.RTNLGRP_LINK,
@@ -20,7 +21,6 @@ _GROUPS = (
     c.RTNLGRP_IPV6_ROUTE,
     c.RTNLGRP_NEXTHOP,
 )
-_LINKS = frozenset({c.RTM_NEWLINK, c.RTM_DELLINK})
 
 
 class Listener:
@@ -40,10 +40,10 @@ class Listener:
     def disturbed(self, view: View, *, own_port: int) -> bool:
         """Return whether what arrived so far contradicts what is believed; True also if something was lost."""
         try:
-            heard = list(self._socket.notifications())
-            # A round that is all our own is passed over unread, however long. Not so one about links, which the
-            # view has to know; nor one that is mixed, where the last word about a key may be ours.
-            return any(each.port != own_port or each.type in _LINKS for each in heard) and view.differs(heard)
+            heard = self._socket.notifications()
+            # A round that is all our own is passed over unread, and the view need not even catch up with it.
+            first = next((each for each in heard if each.port != own_port or each.type in LINKS), None)
+            return first is not None and view.differs(chain([first], heard), own_port=own_port)
         except Malformed:
             return True
         except OSError as error:

@@ -17,7 +17,7 @@ the route with the same key; or when an address comes to the link. Only these wa
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -43,6 +43,8 @@ from .wire import (
     route_key,
     route_protocol,
 )
+
+LINKS = frozenset({c.RTM_NEWLINK, c.RTM_DELLINK})
 
 
 class View:
@@ -144,15 +146,21 @@ class View:
         if isinstance(item, Link) and isinstance(item.type, Vxlan):
             self._stands_on.add(item.type.dev)
 
-    def differs(self, messages: Iterable[Message]) -> bool:
+    def differs(self, messages: Iterable[Message], *, own_port: int = -1) -> bool:
         """Return whether the messages tell of a state of our items other than the believed one.
+
+        Args:
+            own_port: whose messages tell of our own work. It is as is believed, so none of them is decoded but
+                those about links, and those that may take back what somebody else did.
 
         Raises:
             Malformed: a message does not parse.
         """
         self._catch_up()
-        heard = _Round()
+        heard = _Round(self._contradicts)
         for message in messages:
+            if message.port == own_port and message.type not in LINKS and not heard.open:
+                continue
             match message.type:
                 case c.RTM_NEWLINK | c.RTM_DELLINK:
                     self._hear_link(message, heard)
@@ -168,7 +176,7 @@ class View:
             self._doubtful
             or heard.disturbed
             or any(hop != self._nexthops.ours.get(number, hop) for number, hop in heard.hops.items())
-            or any(self._contradicts(key, item) for key, item in heard.items.items())
+            or bool(heard.wrong)
         )
 
     def _contradicts(self, key: Key, item: Item | None) -> bool:
@@ -181,11 +189,11 @@ class View:
         record = decode_link(message.body)
         gone = message.type == c.RTM_DELLINK
         if link_family(message.body) == c.AF_BRIDGE:  # the bridge's own words: about the membership alone
-            heard.items["port", record.name] = None if gone else self._port(record)
+            heard.tell(("port", record.name), None if gone else self._port(record))
             return
         before = self.links.pop(record.index, None)
         if before is not None and before.name != record.name:
-            heard.items["link", before.name] = None
+            heard.tell(("link", before.name), None)
         if self._refused and before is not None and (had := only_once(before.type(self._names))):
             items = (each.operation.item for each in self._refused.values())
             lacking = {only_once(item.type) for item in items if isinstance(item, Link)}
@@ -194,8 +202,8 @@ class View:
             self.links[record.index] = record
             self._names[record.index] = record.name
         ours = record.ours and not gone
-        heard.items["link", record.name] = record.item(self._names) if ours else None
-        heard.items["port", record.name] = None if gone else self._port(record)
+        heard.tell(("link", record.name), record.item(self._names) if ours else None)
+        heard.tell(("port", record.name), None if gone else self._port(record))
         if record.name in self._stands_on and not ours and not self._is_believed(record.name):
             heard.disturbed |= gone or before is None or (before.up, before.mtu) != (record.up, record.mtu)
             # A moment after a link shows that its carrier is gone its nexthop objects go, with their routes and
@@ -216,7 +224,7 @@ class View:
         key = owned.item.key
         ours = owned.protocol == PROTOCOL if self.address_protocol else self._is_believed(owned.item.link)
         if ours or key in self._items:
-            heard.items[key] = owned.item if ours and message.type == c.RTM_NEWADDR else None
+            heard.tell(key, owned.item if ours and message.type == c.RTM_NEWADDR else None)
         elif owned.item.link in self._stands_on:
             heard.disturbed |= message.type == c.RTM_DELADDR or self._was_missing(owned.item)
 
@@ -243,7 +251,7 @@ class View:
             else owned.protocol == PROTOCOL
         )
         stands = message.type == c.RTM_NEWNEIGH and neighbour_state(message.body) & c.NUD_PERMANENT
-        heard.items[owned.item.key] = owned.item if ours and stands else None
+        heard.tell(owned.item.key, owned.item if ours and stands else None)
 
     def _hear_route(self, message: Message, heard: _Round) -> None:
         ours = route_protocol(message.body) == PROTOCOL
@@ -254,7 +262,7 @@ class View:
             return
         owned = decode_route(message.body, self._names, self._nexthops.ours)
         if owned is not None:
-            heard.items[owned.item.key] = owned.item if ours and message.type == c.RTM_NEWROUTE else None
+            heard.tell(owned.item.key, owned.item if ours and message.type == c.RTM_NEWROUTE else None)
 
     def _hear_nexthop(self, message: Message, heard: _Round) -> None:
         found = decode_nexthop(message.body)
@@ -264,8 +272,24 @@ class View:
 
 @attrs.define
 class _Round:
-    """The last word about each key and nexthop object, None: not there; and what happened below our items."""
+    """What is wrong by the last word about each key, those about nexthop objects, and what happened below.
 
-    items: dict[Key, Item | None] = attrs.field(factory=dict)
+    A word is compared at once, and only the difference kept: a round may tell of a hundred thousand items.
+    """
+
+    contradicts: Callable[[Key, Item | None], bool]
+    wrong: set[Key] = attrs.field(factory=set)
     hops: dict[int, Hop | None] = attrs.field(factory=dict)
     disturbed: bool = False
+
+    def tell(self, key: Key, item: Item | None) -> None:
+        """Take note of the last word about a key; None: it is not there."""
+        if self.contradicts(key, item):
+            self.wrong.add(key)
+        else:
+            self.wrong.discard(key)
+
+    @property
+    def open(self) -> bool:
+        """Whether anything was told that a later word may take back."""
+        return bool(self.wrong or self.hops)
