@@ -134,7 +134,7 @@ def notify(state: str) -> None:
 def _ready(plugin: Plugin) -> None:
     try:
         plugin.open_letters()
-    except (ContainernetError, OSError) as error:
+    except OSError as error:
         log.error("what was asked for while no daemon answered is not done yet: %s", error)
     notify("READY=1")
 

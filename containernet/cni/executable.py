@@ -49,8 +49,9 @@ def main() -> int:
     result, failed = _table(answer.get("result")), _table(answer.get("error"))
     if "output" in result:
         return _say(result["exit"], result["output"])
-    reason = failed.get("message", "it hung up without an answer, and its log may say why")
-    return _alone(command, request, config, reason)
+    if "message" in failed:
+        return _fail(config, TRY_AGAIN, "containernetd failed", failed["message"])
+    return _alone(command, request, config, "it hung up without an answer, and its log may say why")
 
 
 def _alone(command: str, request: bytes, config: bytes, reason: str) -> int:

@@ -20,24 +20,32 @@ class Letters:
 
     Args:
         path: the directory, for this user alone; made if it is not there.
-        handle: does what a letter says; whatever it raises, the letter is kept for the next time.
+        handle: does what a letter says, and returns whether that is done; if not, the letter is kept.
     """
 
-    def __init__(self, path: Path, handle: Callable[[bytes], None]) -> None:
-        path.mkdir(mode=0o700, exist_ok=True)
+    def __init__(self, path: Path, handle: Callable[[bytes], bool]) -> None:
         self._path = path
         self._handle = handle
         self._lock = threading.Lock()
+        self._make()
 
     def open_all(self) -> None:
-        """Do what every letter says, and throw it away.
+        """Do what every letter says, and throw away those that are done.
 
         One opens at a time, and the others wait for it: call it on no thread that `handle` needs.
 
         Raises:
-            OSError: the directory cannot be read. Whatever `handle` raises.
+            OSError: the directory cannot be read.
         """
         with self._lock:  # a letter that two read would be done twice, the second time perhaps too late
-            for letter in sorted(self._path.iterdir()):
-                self._handle(letter.read_bytes())
-                letter.unlink()
+            try:
+                found = sorted(self._path.iterdir())
+            except FileNotFoundError:
+                self._make()  # somebody has tidied up
+                return
+            for letter in found:
+                if self._handle(letter.read_bytes()):
+                    letter.unlink()
+
+    def _make(self) -> None:
+        self._path.mkdir(mode=0o700, exist_ok=True)

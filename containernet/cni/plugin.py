@@ -45,6 +45,7 @@ class Plugin:
         self._agent = agent
         self._local = local
         self._letters = Letters(letters, self._do_letter)
+        self._undone: set[tuple[str, str]] = set()  # by letters that are kept
         self._commands: Mapping[str, Callable[[Request], dict[str, Any] | None]] = {
             "ADD": self._add,
             "DEL": self._delete,
@@ -66,6 +67,10 @@ class Plugin:
         try:
             request = read(plugin, environment, text)
             self.open_letters()
+            if request.command == "ADD" and (request.container, request.interface) in self._undone:
+                raise Refused(
+                    Code.TRY_AGAIN, f"{request.container} is not deleted yet; the daemon's log says why"
+                )
             document = self._commands[request.command](request)
         except Refused as refused:
             return _refusal(refused, text)
@@ -74,21 +79,25 @@ class Plugin:
         return {"exit": 0, "output": json.dumps(document) if document else ""}
 
     def open_letters(self) -> None:
-        """Do what was asked for while no daemon answered.
-
-        Raises:
-            ContainernetError: it cannot be done now; the letters are kept.
-        """
+        """Do what was asked for while no daemon answered; what cannot be done now is tried at the next time."""
         self._letters.open_all()
 
-    def _do_letter(self, letter: bytes) -> None:
+    def _do_letter(self, letter: bytes) -> bool:
         try:
             request = read(*_words(json.loads(letter)))
         except (ValueError, ConfigError, Refused) as error:
             log.warning("a letter that says nothing: %s: %s", letter[:80], error)
-            return
-        if request.command == "DEL":
-            self._delete(request)
+            return True
+        name = request.container, request.interface
+        self._undone.discard(name)
+        try:
+            if request.command == "DEL":
+                self._delete(request)
+        except ContainernetError as error:
+            log.error("a letter that cannot be done now: %s of %s: %s", request.command, name[0], error)
+            self._undone.add(name)
+            return False
+        return True
 
     def _add(self, request: Request) -> dict[str, Any]:
         wish, resolvers = wished(request), dns(request)
@@ -148,16 +157,17 @@ class Plugin:
             raise Refused(Code.UNAVAILABLE, f"node {status.node.name} has no address left for a container")
 
 
-def _words(asked: Mapping[str, Any]) -> tuple[str, Mapping[str, str], str]:
+def _words(asked: Any) -> tuple[str, Mapping[str, str], str]:
     """Return the executable's name, its environment and its stdin.
 
     Raises:
         ConfigError: there are none.
     """
+    asked = asked if isinstance(asked, Mapping) else {}
     plugin, environment, text = asked.get("plugin"), asked.get("environment"), asked.get("config")
-    variables = environment.values() if isinstance(environment, dict) else [None]
+    variables = environment.values() if isinstance(environment, Mapping) else [None]
     if all(isinstance(each, str) for each in (plugin, text, *variables)):
-        return str(plugin), environment or {}, str(text)
+        return str(plugin), dict(environment or {}), str(text)
     raise ConfigError("expected plugin, environment and config, as the CNI plugin sends them")
 
 

@@ -34,6 +34,7 @@ from .simulated_kernel import SimulatedKernel
 from .simulation import Reply, World
 from .supports import check_supports
 
+_MAC = "02:00:5e:10:00:01"  # RFC 7042 s2.1.2: for examples, and locally administered
 HOST = ""  # the host's own namespace, among those of the containers
 Wishes = Mapping[str, Mapping[Key, Item]]  # by namespace, the host's first
 
@@ -205,9 +206,9 @@ class LocalDeliveryContract(Families):
 
     @any_of(populated())
     def test_cable(self, drawn: Populated) -> None:
-        """A container's interface is the far end of one veth, whose MTU is the container's."""
+        """A container's interface is the far end of one veth, with the MTU of its node and a MAC by request."""
         asked = self.carried(drawn)
-        for endpoint in asked.endpoints:
+        for endpoint in (*asked.endpoints, *(attrs.evolve(each, mac=_MAC) for each in asked.endpoints)):
             cables = [
                 item
                 for item in self.local().endpoint(asked.node, endpoint).host
@@ -216,6 +217,7 @@ class LocalDeliveryContract(Families):
             (cable,) = cables
             assert isinstance(cable.type, Veth)
             assert (cable.type.peer, cable.type.peer_netns) == (endpoint.interface, endpoint.netns)
+            assert endpoint.mac in ("", cable.type.peer_mac)
             assert cable.mtu == asked.node.container_mtu
             assert cable.up
 
