@@ -363,7 +363,9 @@ def test_messages_come_whole_however_they_are_cut(messages: list[bytes], cuts: r
     """In order, and the status behind them."""
     octets = b"".join(map(enclosed, messages))
     call = told(BEGIN, *(Data(1, piece, False) for piece in pieces(octets, cuts)), END)
-    assert (list(call.messages), call.status) == (messages, Status("OK"))
+    assert (list(call.messages), call.status, call.waiting) == (messages, Status("OK"), len(octets))
+    assert [call.take() for _ in messages] == messages
+    assert call.waiting == 0
 
 
 @pytest.mark.parametrize(
@@ -372,6 +374,7 @@ def test_messages_come_whole_however_they_are_cut(messages: list[bytes], cuts: r
         ([Fields(1, (*GOOD, ("grpc-status", "5"), ("grpc-message", "a%20%C3%A4")), True)], "NOT_FOUND", "a ä"),
         ([BEGIN, Fields(1, (("grpc-status", "14"),), True)], "UNAVAILABLE", ""),
         ([BEGIN, Fields(1, (("grpc-status", "99"),), True)], "UNKNOWN", "99"),
+        ([BEGIN, Fields(1, (("grpc-status", "0000000001234567"),), True)], "UNKNOWN", "1234567"),
         ([BEGIN, Fields(1, (("x", "y"),), True)], "UNKNOWN", "grpc-status"),
         ([Fields(1, ((":status", "100"),), False), BEGIN, END], "OK", ""),
         ([Fields(1, ((":status", "503"),), False)], "UNAVAILABLE", "HTTP status 503"),

@@ -94,13 +94,15 @@ class Call:
         self.messages: collections.deque[bytes] = collections.deque()
         self.status: Status | None = None
         self.unprocessed = False  # for sure
+        self.waiting = 0  # octets that `messages` came in
         self._begun = False
         self._buffer = bytearray()
 
-    @property
-    def waiting(self) -> int:
-        """How many octets of whole messages nobody has taken."""
-        return sum(map(len, self.messages))
+    def take(self) -> bytes:
+        """Return the first of `messages`, of which there is one."""
+        message = self.messages.popleft()
+        self.waiting -= PREFIX + len(message)
+        return message
 
     def receive(self, event: Event) -> None:
         """Take what came on the stream; after the end, nothing changes any more."""
@@ -144,6 +146,7 @@ class Call:
             if len(buffer) < PREFIX + length:
                 return
             self.messages.append(bytes(memoryview(buffer)[PREFIX : PREFIX + length]))
+            self.waiting += PREFIX + length
             del buffer[: PREFIX + length]
 
     def _fields(self, fields: dict[str, str], ended: bool) -> None:
@@ -169,7 +172,7 @@ class Call:
 
     def _trailers(self, fields: dict[str, str]) -> None:
         number = fields.get("grpc-status", "")
-        known = number.isascii() and number.isdecimal() and int(number[:9]) < len(NAMES)
+        known = len(number) < 3 and number.isascii() and number.isdecimal() and int(number) < len(NAMES)
         code = NAMES[int(number)] if known else "UNKNOWN"
         if code == "OK" and self._buffer:
             self._fail("INTERNAL", "the answer ends in the middle of a message")

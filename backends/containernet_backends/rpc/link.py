@@ -161,7 +161,7 @@ class Link:
             finally:
                 self._pass_on()
             if call.messages:
-                message = call.messages.popleft()
+                message = call.take()
                 self._make_room(number, call)
                 return message
         assert call.status is not None
