@@ -18,9 +18,11 @@ from containernet_backends.bgp import (
     update,
     wire_attributes as wire,
 )
+from containernet_backends.bgp.arrival import Judge
 from containernet_backends.bgp.attributes import Attributes
 from containernet_backends.bgp.capabilities import Capabilities, Restart
 from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
+from containernet_backends.bgp.hearing import hear
 from containernet_backends.bgp.message import (
     EXTENDED_MAXIMUM,
     HEADER,
@@ -33,7 +35,11 @@ from containernet_backends.bgp.message import (
     update_fields,
 )
 from containernet_backends.bgp.notification import Violation
-from containernet_backends.bgp.peering import Negotiated
+from containernet_backends.bgp.paths import Source
+from containernet_backends.bgp.peering import Local, Negotiated
+from containernet_backends.bgp.refusal import Ourselves
+from containernet_backends.bgp.remote import Remote
+from containernet_backends.bgp.rib import Table
 from tests import bgp_values as values
 
 ANY_FAMILY = st.builds(Family, st.integers(0, 65535), st.integers(0, 255))
@@ -291,54 +297,83 @@ def test_an_update_is_cut_where_its_lengths_say(rest: bytes) -> None:
 
 ON = Negotiated(local_asn=1, peer_asn=1, peer_id=IPv4Address(1), families=FAMILIES)
 FEW = (b"\x18\x0a\0\0", b"\x18\x0a\0\1", b"\x08\x0b", b"\x11\x0a\0\0", b"\0")
+MANY = st.integers(0, 300).map(lambda number: b"\x18\x0b" + number.to_bytes(2, "big"))
 SETS = [
     Attributes(origin=0, next_hop=IPv4Address("192.0.2.1"), local_pref=preference) for preference in (1, 2, 3)
 ]
 SHORT_UPDATES = st.one_of(
     st.builds(
+        lambda attributes, raw: next(update.pack(IPV4, attributes, [raw], ON)), st.sampled_from(SETS), MANY
+    ),
+    st.builds(
         lambda attributes, raws: next(update.pack(IPV4, attributes, raws, ON)),
         st.sampled_from(SETS),
-        st.lists(st.sampled_from(FEW), min_size=1, max_size=3),
+        st.lists(st.sampled_from(FEW) | MANY, min_size=1, max_size=3),
     ),
-    st.lists(st.sampled_from(FEW), min_size=1).map(lambda raws: next(update.pack_withdrawals(IPV4, raws, ON))),
+    st.lists(st.sampled_from(FEW) | MANY, min_size=1, max_size=3).map(
+        lambda raws: next(update.pack_withdrawals(IPV4, raws, ON))
+    ),
     st.sampled_from(FAMILIES).map(update.end_of_rib),
 )
 
 
-@given(st.lists(SHORT_UPDATES, max_size=30))
-def test_updates_read_together_say_what_each_of_them_says(messages: list[bytes]) -> None:
-    """Whatever stands between them; and each is read once, in its turn."""
+def heard(bodies: list[bytes], *, at_once: bool) -> dict[bytes, list[Attributes]]:
+    """Return what a table holds after these UPDATEs of one peer, which wait together or come one by one."""
+    local = Local(asn=1, router_id=IPv4Address(9))
+    table = Table(Judge(ourselves=Ourselves(local)))
+    source = Source(address=IPv4Address(1), asn=1, identifier=IPv4Address(1), external=False)
+    remote = Remote(neighbour=None, peer=None, transport=None, session=None, source=source)  # type: ignore[arg-type]
+    remote.begin(1, ON, now=0.0)
+    for some in [bodies] if at_once else [[each] for each in bodies]:
+        remote.hear_updates(some)
+        while remote.inbox:
+            hear(table, remote)
+    assert (remote.inbox_octets, remote.updates) == (0, len(bodies))
+    assert source.held[IPV4] == len(table.routes[IPV4])
+    return {raw: [path.attributes for path in entry] for raw, entry in table.routes[IPV4].items()}
+
+
+@given(st.lists(SHORT_UPDATES, max_size=120))
+def test_updates_that_wait_together_say_what_each_of_them_says(messages: list[bytes]) -> None:
+    """Whatever stands between them, and whatever they name again."""
     bodies = list(map(body, messages))
-    alone, together = update.Reader(ON), update.Reader(ON)
-    expected: dict[bytes, Attributes] = {}
-    found: dict[bytes, Attributes] = {}
-    for each in bodies:
-        apply(alone.read(each), expected)
-    at = 0
-    while at < len(bodies):
-        count, reading = together.together(bodies[at:])
-        apply(reading if count else together.read(bodies[at]), found)
-        at += count or 1
-    assert found == expected
+    assert heard(bodies, at_once=True) == heard(bodies, at_once=False)
+
+
+@given(st.lists(SHORT_UPDATES | st.sampled_from([frame(4, b""), frame(2, bytes(300))]), max_size=30), st.data())
+def test_short_updates_are_cut_off_as_they_come(messages: list[bytes], data: st.DataObject) -> None:
+    """Up to the first message of another kind, never the last; what is left is cut as ever."""
+    stream = b"".join(messages)
+    framer, found = Framer(), list[bytes]()
+    for piece in (stream[: (cut := data.draw(st.integers(0, len(stream))))], stream[cut:]):
+        framer.feed(piece)
+        some = framer.short_updates()
+        found += [frame(2, each) for each in some] + [frame(kind, rest) for kind, rest in framer]
+        assert found == messages[: len(found)]
+    assert found == messages
+
+
+@pytest.mark.parametrize("odd", [b"\xff" * 20, b"\xff" * 16 + b"\0\x17\2", b"\xff" * 16 + b"\0\x18\2"])
+def test_markers_inside_of_an_update_are_no_markers(odd: bytes) -> None:
+    """What a message holds may look like another one; its length says that it is none."""
+    messages = [frame(2, bytes(4) + odd + bytes(at)) for at in (0, 4, 1, 0)] + [
+        frame(2, b"\xff" * at) for at in (4, 9)
+    ]
+    framer = Framer()
+    framer.feed(b"".join(messages))
+    assert [frame(2, each) for each in framer.short_updates()] + [frame(*each) for each in framer] == messages
 
 
 def test_short_updates_with_attributes_that_are_known_are_read_together() -> None:
-    """Up to the first that names a prefix again, withdraws one, or cannot be read."""
+    """Up to the first that withdraws a prefix, says something new, or cannot be read."""
     reader = update.Reader(ON)
     one, two, three = (body(next(update.pack(IPV4, SETS[0], [raw], ON))) for raw in FEW[:3])
     withdrawal = body(next(update.pack_withdrawals(IPV4, FEW[:1], ON)))
+    new = body(next(update.pack(IPV4, SETS[1], [FEW[0]], ON)))
     assert reader.together([one, two])[0] == 0, "what the attributes say is not known yet"
     reader.read(one)
-    for last in (one, withdrawal, three + b"\x18\x0a", body(update.end_of_rib(IPV4))):
-        count, reading = reader.together([one, two, three, last])
+    for last in (new, withdrawal, body(update.end_of_rib(IPV4))):
+        count, crowd = reader.together([one, two, three, last])
         assert count == 3
-        assert [each.nlri for each in reading.announced] == [list(FEW[:3])]
-
-
-def apply(reading: update.Reading, held: dict[bytes, Attributes]) -> None:
-    """Do what an UPDATE says to a table of one peer's routes."""
-    for withdrawal in reading.withdrawn:
-        for raw in withdrawal.nlri:
-            held.pop(raw, None)
-    for announcement in reading.announced:
-        held |= dict.fromkeys(announcement.nlri, announcement.attributes)
+        assert list(crowd.groups.values()) == [list(FEW[:3])]
+    assert reader.together([one, two, three + b"\x18\x0a"])[0] == 0

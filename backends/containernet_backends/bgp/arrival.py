@@ -82,7 +82,7 @@ class Arrival:
         self._judgement = judgement
         self._make = make
         self._paths: dict[tuple[Outcome, int], Path] = {}
-        self.plain = None if judgement.cases else self._path(judgement.otherwise, 0)
+        self.plain = None if judgement.cases else make(judgement.otherwise, 0)
 
     def split(self, nlris: list[bytes], path_id: int) -> Iterator[tuple[Path, list[bytes]]]:
         """Yield paths with that identifier (RFC 7911), each with the prefixes that it is for."""

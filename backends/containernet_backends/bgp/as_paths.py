@@ -22,18 +22,18 @@ def decode(value: bytes, width: int) -> tuple[Segment, ...]:
         Malformed: as RFC 7606 s7.2 says, or a number is 0 (RFC 7607 s2).
     """
     segments = []
-    at, form = 0, {2: "H", 4: "I"}[width]
-    while at < len(value):
-        if len(value) - at < 2:
+    at, size, form = 0, len(value), "H" if width == 2 else "I"
+    while at < size:
+        if size - at < 2:
             raise Malformed("a single octet is left")
         kind, count = value[at], value[at + 1]
         start, end = at + 2, at + 2 + count * width
-        if kind not in (AS_SET, AS_SEQUENCE, *CONFEDERATION):
+        if not AS_SET <= kind <= AS_CONFED_SET:
             raise Malformed(f"segment type {kind}, expected 1 to 4")
         if not count:
             raise Malformed("a segment without AS numbers")
-        if end > len(value):
-            raise Malformed(f"a segment needs {end - at} octets, {len(value) - at} are left")
+        if end > size:
+            raise Malformed(f"a segment needs {end - at} octets, {size - at} are left")
         asns = struct.unpack(f">{count}{form}", value[start:end])
         if 0 in asns:
             raise Malformed("AS 0; RFC 7607 s2")
@@ -58,7 +58,10 @@ def encode(path: Iterable[Segment], width: int) -> bytes:
 
 def path_length(path: Iterable[Segment]) -> int:
     """Return how many ASes there are for the decision process (RFC 4271 s9.1.2.2 a, RFC 5065 s5.3)."""
-    return sum(len(segment.asns) if segment.type == AS_SEQUENCE else segment.type == AS_SET for segment in path)
+    length = 0
+    for segment in path:
+        length += len(segment.asns) if segment.type == AS_SEQUENCE else segment.type == AS_SET
+    return length
 
 
 def merge(old: tuple[Segment, ...], new: tuple[Segment, ...]) -> tuple[Segment, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import attrs
@@ -85,6 +86,7 @@ class Attributes:
     partial: tuple[int, ...] = ()
 
 
+@lru_cache(4096)  # next hops are few, and ipaddress takes its time
 def is_host(address: Address) -> bool:
     """Return whether an address can be that of one host, as a next hop has to be (RFC 4271 s6.3)."""
     reserved = address.version == 4 and address.is_reserved  # RFC 1112 s4: class E
@@ -102,8 +104,12 @@ def is_long(attributes: Attributes) -> bool:
 
 def size(attributes: Attributes) -> int:
     """Return how much is said: AS numbers, communities and the like; of what we do not know each 8 octets."""
-    count = sum(len(segment.asns) for segment in attributes.as_path) + len(attributes.cluster_list)
-    count += len(attributes.communities) + len(attributes.extended) + len(attributes.large)
+    count = len(attributes.communities) + len(attributes.extended) + len(attributes.large)
+    count += len(attributes.cluster_list)
+    for segment in attributes.as_path:
+        count += len(segment.asns)
+    if not attributes.unknown and not attributes.encapsulations:
+        return count
     octets = sum(len(each.value) for each in attributes.unknown)
     octets += sum(len(value) for each in attributes.encapsulations for _, value in each.subtlvs)
     return count + octets // 8

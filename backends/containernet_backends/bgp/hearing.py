@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from .crowd import LONGEST
 from .message import MAXIMUM, RouteRefresh
 from .notification import CEASE, OUT_OF_RESOURCES, Violation
 from .remote import Remote
 from .rib import Table
-from .update import Reading
+from .update import FEW, Reading
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ def hear(table: Table, remote: Remote) -> None:
             table.end_refresh(remote.source, family)
         return
     try:
+        if _hear_together(table, remote, said):
+            return
         reading = _read(remote, said)
         table.learn(remote.source, reading)
     except Violation:
@@ -47,9 +50,25 @@ def hear(table: Table, remote: Remote) -> None:
         log.info("BGP: the UPDATE of %s: %s", remote.address, said[:MAXIMUM].hex())
 
 
+def _hear_together(table: Table, remote: Remote, said: bytes) -> bool:
+    """Take `said` and short UPDATEs behind it, if they can be read together; return whether any was taken."""
+    reader = remote.reader
+    assert reader is not None
+    if len(said) > LONGEST or len(remote.inbox) < FEW or not reader.remembers(said):
+        return False
+    count, crowd = reader.together(remote.next_updates(reader.several))
+    if not count:
+        return False
+    if not table.learn_together(remote.source, crowd):
+        reader.several = FEW  # among fewer no prefix may be named again
+        return False
+    remote.skip(count)
+    remote.updates += count
+    return True
+
+
 def _read(remote: Remote, said: bytes) -> Reading:
     assert remote.reader is not None
-    count, reading = remote.reader.together(remote.next_updates())
-    remote.skip(count or 1)
-    remote.updates += count or 1
-    return reading if count else remote.reader.read(said)
+    remote.skip(1)
+    remote.updates += 1
+    return remote.reader.read(said)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from operator import itemgetter
 from typing import Self
 
 import attrs
@@ -50,6 +51,11 @@ _HEADER = struct.Struct(">16sHB")
 _MINIMUM = {OPEN: 29, UPDATE: 23, NOTIFICATION: 21, KEEPALIVE: 19, ROUTE_REFRESH: 23}
 _LEAST = _MINIMUM[UPDATE]
 _KEEPALIVE = _HEADER.pack(_MARKER, HEADER, KEEPALIVE)
+_SHORT = _MARKER + b"\0"  # how a message of less than 256 octets begins
+_SHORT_HEAD = itemgetter(slice(0, 2))  # what follows: the other octet of its length, and its type
+_SHORT_BODY = itemgetter(slice(2, None))
+_SHORT_SIZES = frozenset(range(_LEAST - len(_SHORT), 256 - len(_SHORT)))  # of all that follows
+_SHORT_LENGTHS = bytes((size + len(_SHORT)) % 256 for size in range(256))  # what the length then has to be
 
 
 def frame(type: int, body: bytes) -> bytes:
@@ -80,6 +86,23 @@ class Framer:
     def feed(self, data: bytes) -> None:
         """Take what the peer sent next."""
         self._buffer += data
+
+    def short_updates(self) -> list[bytes]:
+        """Take the UPDATEs of less than 256 octets that come next, but for the last; return their bodies.
+
+        Often there are thousands: some tell a table prefix by prefix. They are cut where markers are, and that
+        is right if every length says so.
+        """
+        before, *pieces = bytes(self._buffer).split(_SHORT)
+        if before or len(pieces) < 2:
+            return []
+        del pieces[-1]
+        sizes, heads = list(map(len, pieces)), b"".join(map(_SHORT_HEAD, pieces))
+        good = _SHORT_SIZES.issuperset(sizes) and heads[::2] == bytes(sizes).translate(_SHORT_LENGTHS)
+        if not good or heads[1::2] != bytes([UPDATE]) * len(pieces):
+            del pieces[next(at for at, piece in enumerate(pieces) if not _is_short_update(piece)) :]
+        del self._buffer[: sum(sizes[: len(pieces)]) + len(_SHORT) * len(pieces)]
+        return list(map(_SHORT_BODY, pieces))
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Yield type and body of each message that is complete.
@@ -130,6 +153,10 @@ class Framer:
                 f"message type {kind}, expected 1 to 5 (RFC 4271 s6.1)",
             )
         return length, kind
+
+
+def _is_short_update(piece: bytes) -> bool:
+    return len(piece) in _SHORT_SIZES and piece[:2] == bytes([len(piece) + len(_SHORT), UPDATE])
 
 
 @attrs.frozen

@@ -5,29 +5,41 @@ as many octets as these bits need. The spare bits of the last octet are zero her
 4271 s4.3 calls their value irrelevant, so two spellings are one prefix. Equal prefixes are equal bytes, which
 hash and compare at C speed; `ipaddress` objects are made for those that leave this package.
 
-A field is split by one compiled expression, with an alternative for each prefix length. It matches nothing but
-well-formed prefixes without spare bits; if the matches do not add up to the field, the field is read again
-slowly, which either clears the spare bits or says what is wrong.
+A field is split by runs of prefixes that take as many octets, which is what most fields are. Where they change
+too often, one compiled expression goes on, with an alternative for each prefix length. Both find nothing but
+well-formed prefixes without spare bits; if these do not add up to the field, the field is read again slowly,
+which either clears the spare bits or says what is wrong.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network
+from operator import itemgetter
 
 from containernet.model import Prefix
 
-from .families import Family
+from .families import IPV4, Family
 from .notification import INVALID_NETWORK_FIELD, UPDATE_MESSAGE, Violation
 
 _BITS = {1: 32, 2: 128}
 _TYPES: dict[int, type[IPv4Network] | type[IPv6Network]] = {1: IPv4Network, 2: IPv6Network}
 # The most frequent lengths of the Internet's tables: the expression tries its alternatives in this order.
 _FREQUENT = {1: (24, 22, 23, 20, 21, 19, 16, 18, 17, 32), 2: (48, 64, 32, 44, 40, 36, 29, 46, 42, 128)}
-WITHOUT_SPARE_BITS = {8 * octets: 1 + octets for octets in range(5)}  # IPv4: as many octets, by length
 _PATH_ID = 4  # RFC 7911 s3: octets
+_FIRST, _LAST = itemgetter(0), itemgetter(-1)
+_OCTETS = {  # that a prefix of each length takes; 0: there is none so long
+    afi: bytes(1 + (length + 7) // 8 if length <= bits else 0 for length in range(256))
+    for afi, bits in _BITS.items()
+}
+_AS_LONG = {  # the lengths of prefixes that take so many octets
+    octets: bytes(length for length in range(129) if 1 + (length + 7) // 8 == octets) for octets in range(1, 18)
+}
+_FEW, _MOST, _MOST_RUNS = 8, 1024, 64
+_SPARE = bytes(0xFF >> length % 8 if length % 8 else 0 for length in range(256))  # bits of their last octets
 
 
 def encode(prefix: Prefix) -> bytes:
@@ -49,15 +61,54 @@ def split(field: bytes, family: Family) -> list[bytes]:
         Violation: a prefix is longer than an address, or the last one is cut off (RFC 7606 s5.3). Then nothing
             in the field can be trusted, not even to withdraw it.
     """
-    if field and not field[0] % 8 and field[0] <= _BITS[family.afi]:  # no spare bits: perhaps all are as long
-        width = 1 + field[0] // 8
-        count, rest = divmod(len(field), width)
-        if not rest and field[::width] == field[:1] * count:
-            return list(struct.unpack(f"{width}s" * count, field)) if count > 1 else [field]
-    found: list[bytes] = _expression(family).findall(field)
-    if len(b"".join(found)) == len(field):  # faster than to add the lengths
-        return found
-    return _slowly(field, family, skip=0)[1]
+    found, at = _runs(field, family)
+    if at < len(field):
+        rest = field[at:]
+        others: list[bytes] = _expression(family).findall(rest)
+        if len(b"".join(others)) != len(rest):  # faster than to add the lengths
+            return _slowly(field, family, skip=0)[1]
+        found += others
+    return found
+
+
+def _runs(field: bytes, family: Family) -> tuple[list[bytes], int]:
+    """Return prefixes from the front of `field`, and how far they reach.
+
+    Neighbours that take as many octets are cut off together.
+    """
+    found: list[bytes] = []
+    at, size = 0, len(field)
+    for _ in range(_MOST_RUNS):
+        if at == size or not (octets := _OCTETS[family.afi][field[at]]):
+            break
+        lengths = field[at::octets]
+        count = min(len(lengths) - len(lengths.lstrip(_AS_LONG[octets])), (size - at) // octets, _MOST)
+        end = at + count * octets
+        if not count or _spare_bits(lengths[:count], field[at + octets - 1 : end : octets]):
+            break
+        if count < _FEW:
+            found += [field[each : each + octets] for each in range(at, end, octets)]
+        else:
+            found += _cutter(octets, count)(field, at)
+        at = end
+    return found, at
+
+
+@lru_cache(256)  # of these the longest take 32 kB
+def _cutter(octets: int, count: int) -> Callable[[bytes, int], tuple[bytes, ...]]:
+    return struct.Struct(f"{octets}s" * count).unpack_from
+
+
+def are_single(fields: Sequence[bytes]) -> bool:
+    """Return whether each of these IPv4 fields, none of which is empty, is one prefix without spare bits."""
+    lengths = bytes(map(_FIRST, fields))
+    single = lengths.translate(_OCTETS[IPV4.afi]) == bytes(map(len, fields))
+    return single and not _spare_bits(lengths, bytes(map(_LAST, fields)))
+
+
+def _spare_bits(lengths: bytes, lasts: bytes) -> int:
+    """Return the spare bits of prefixes with these lengths and last octets, as one number; 0: none is set."""
+    return int.from_bytes(lasts, "big") & int.from_bytes(lengths.translate(_SPARE), "big")
 
 
 def split_paths(field: bytes, family: Family) -> tuple[list[int], list[bytes]]:

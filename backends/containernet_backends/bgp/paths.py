@@ -39,6 +39,7 @@ class Source:
     Attributes:
         held: how many paths are known that it told in this session, by family. weight: what these weigh.
         refused: how many prefixes were refused so far, by reason.
+        place: where its address stands among those of others: the last of all tie-breaks.
         epoch: which telling of all its routes we are in, by family. Paths of an earlier one are stale: told
             before a restart (RFC 4724) or a refresh (RFC 7313), and not told again yet.
         since: the epoch that its session began with. Paths of an earlier one are kept from before a restart.
@@ -55,6 +56,7 @@ class Source:
     allow_own_as: int = 0
     first_as: bool = True
     max_prefixes: int = 0
+    place: tuple[int, int] = attrs.field(init=False)
     held: Counter[Family] = attrs.field(factory=Counter, init=False)
     weight: Counter[Family] = attrs.field(factory=Counter, init=False)
     refused: Counter[str] = attrs.field(factory=Counter, init=False)
@@ -63,9 +65,8 @@ class Source:
     floor: Counter[Family] = attrs.field(factory=Counter, init=False)
     awaited: set[Family] = attrs.field(factory=set, init=False)
 
-    @property
-    def place(self) -> tuple[int, int]:
-        """Where its address stands among those of others: the last of all tie-breaks."""
+    @place.default
+    def _place(self) -> tuple[int, int]:
         return (self.address.version, int(self.address)) if self.address else (0, 0)
 
     def __str__(self) -> str:

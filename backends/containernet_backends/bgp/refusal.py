@@ -6,7 +6,7 @@ be excluded"), and so nothing that is told or forwarded rests on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address
 from operator import itemgetter
 
@@ -35,11 +35,11 @@ _MARTIANS = (
 )
 _RANGES = [Range.parse(f"{prefix} le {128 if ':' in prefix else 32}") for prefix in _MARTIANS]
 _IS_MARTIAN = {IPV4: matching(_RANGES, 4), IPV6: matching(_RANGES, 6)}
-_FIRST = itemgetter(slice(1, 2))  # the first octet of the address; b"" of the default route
+_FIRST = itemgetter(1)  # the first octet of the address; the default route has none
 _DEFAULT_ROUTE = b"\0"
-_SUSPICIOUS = {
-    IPV4: frozenset([b"", b"\0", b"\x7f", b"\xa9", *(bytes([octet]) for octet in range(224, 256))]),
-    IPV6: frozenset([b"", b"\0", b"\xfe", b"\xff"]),
+_HARMLESS = {
+    IPV4: bytes({*range(224)} - {0, 127, 169}),
+    IPV6: bytes({*range(254)} - {0}),
 }
 
 
@@ -69,12 +69,14 @@ class Ourselves:
 
     def _loops(self, source: Source, attributes: Attributes) -> str:
         # RFC 4271 s9.1.2: the whole AS_PATH is searched for our own AS.
-        ours = sum(segment.asns.count(self.local.asn) for segment in attributes.as_path)
+        ours = 0
+        for segment in attributes.as_path:
+            ours += segment.asns.count(self.local.asn)
         if ours > source.allow_own_as:
             return "our own AS is in the AS_PATH (RFC 4271 s9.1.2)"
-        if attributes.originator_id == self.local.router_id:
+        if attributes.originator_id is not None and attributes.originator_id == self.local.router_id:
             return "ORIGINATOR_ID is ours (RFC 4456 s8)"
-        if self.cluster_id in attributes.cluster_list:
+        if attributes.cluster_list and self.cluster_id in attributes.cluster_list:
             return "our cluster is in the CLUSTER_LIST (RFC 4456 s8)"
         return ""
 
@@ -106,9 +108,12 @@ def _wrong_path(source: Source, attributes: Attributes) -> str:
     return ""
 
 
-def suspicious(family: Family, nlris: list[bytes]) -> bool:
+def suspicious(family: Family, nlris: Iterable[bytes]) -> bool:
     """Return whether any of the prefixes has to be looked at closely; the common answer, no, is fast."""
-    return not _SUSPICIOUS[family].isdisjoint(map(_FIRST, nlris))
+    try:
+        return bool(bytes(map(_FIRST, nlris)).translate(None, _HARMLESS[family]))
+    except IndexError:
+        return True
 
 
 def wrong_prefix(family: Family, nlri: bytes, *, named: bool) -> str:

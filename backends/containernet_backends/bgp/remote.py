@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from ipaddress import IPv4Address
-from itertools import takewhile
-from typing import TypeGuard
+from itertools import islice, takewhile
 
 import attrs
 
 from containernet.model import Address
 
 from .connection import earliest
+from .crowd import LONGEST
 from .export import Member
 from .families import Family
 from .options import Neighbour
@@ -27,6 +27,8 @@ INBOX = 8 << 20  # octets of UPDATEs that may wait for the table; then the peer 
 OVERHEAD = 64  # octets of memory that each of them takes beside its own: the shortest UPDATE has 4
 FAULTS = 100  # kinds of errors that are told apart
 OUTBOX = 1 << 18  # octets that may wait for a peer; then it is told no more for a while
+
+_SHORT = frozenset(range(4, LONGEST + 1))  # octets of short UPDATEs
 
 Said = bytes | tuple[int, Family]  # an UPDATE, or a mark between them (RFC 7313): subtype and family
 
@@ -122,14 +124,21 @@ class Remote:
         self.inbox.extend(bodies)
         self.inbox_octets += sum(map(len, bodies)) + OVERHEAD * len(bodies)
 
-    def next_updates(self) -> Iterator[bytes]:
-        """Yield the UPDATEs that wait for the table, up to the first mark; they stay there."""
-        return takewhile(_is_update, self.inbox)  # type: ignore[arg-type]  # the marks are left out
+    def next_updates(self, most: int) -> list[bytes]:
+        """Return so many of the short UPDATEs that wait for the table, up to what is none; they stay there."""
+        some = list(islice(self.inbox, most))
+        if not _SHORT.issuperset(map(len, some)):  # a mark has a length of two
+            some = list(takewhile(lambda said: len(said) in _SHORT, some))
+        return some  # type: ignore[return-value]  # no mark is among them
 
     def skip(self, count: int) -> None:
         """Take the first of what waits for the table away."""
-        for _ in range(count):
-            self.inbox_octets -= len(self.inbox.popleft()) + OVERHEAD
+        if count == len(self.inbox):
+            self.inbox.clear()
+            self.inbox_octets = 0
+            return
+        taken = [self.inbox.popleft() for _ in range(count)]
+        self.inbox_octets -= sum(map(len, taken)) + OVERHEAD * count
 
     def note_fault(self, fault: str) -> bool:
         """Count an error by its kind, and return whether it is the first of its kind.
@@ -159,7 +168,3 @@ class Remote:
         self.inbox_octets = 0
         self.since = now
         self.reason = reason
-
-
-def _is_update(said: Said) -> TypeGuard[bytes]:
-    return type(said) is bytes

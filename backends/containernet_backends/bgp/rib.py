@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from operator import attrgetter
 from typing import cast
 
 from .arrival import Arrival, Judge
 from .attributes import Attributes, is_long
+from .crowd import Crowd
 from .decision import Ranked, explain, multipath, order
-from .families import FAMILIES, Family
+from .families import FAMILIES, IPV4, Family
 from .notification import CEASE, MAXIMUM_PREFIXES, OUT_OF_RESOURCES, Violation
 from .paths import Entry, Path, Source
 from .peering import Negotiated
@@ -116,17 +117,37 @@ class Table:
         for family, attributes, nlri, path_ids in reading.announced:
             for path_id, nlris in _by_path_id(path_ids, nlri):
                 self._learn(source, family, attributes, path_id, nlris)
-            if source.max_prefixes and source.held[family] > source.max_prefixes:
-                raise _too_many(source, family)
-            if source.weight[family] > _HEAVIEST:
-                raise Violation(
-                    CEASE,
-                    OUT_OF_RESOURCES,
-                    reason=f"the attributes of its {family} prefixes are too long to be kept",
-                )
+            _check_share(source, family)
         if reading.end_of_rib:
             source.awaited.discard(reading.end_of_rib)
             self.end_of_rib(source, reading.end_of_rib)
+
+    def learn_together(self, source: Source, crowd: Crowd) -> bool:
+        """Take what many UPDATEs announce, at once.
+
+        Returns:
+            Whether it was done: not where they name a prefix twice, for then their order matters.
+
+        Raises:
+            Violation: as in `learn`.
+        """
+        routes = self.routes[IPV4]
+        paths = {
+            raw: self._arrival(source, IPV4, attributes).plain for raw, attributes in crowd.attributes.items()
+        }
+        alone = {raw: path.alone if path else () for raw, path in paths.items()}
+        entries = dict(zip(crowd.nlris, map(alone.__getitem__, crowd.raws), strict=True))
+        if len(entries) != len(crowd.nlris):
+            return False
+        plain = all(path and not (path.refused or path.weight) for path in paths.values())
+        if plain and routes.keys().isdisjoint(entries) and not suspicious(IPV4, entries):
+            routes.update(entries)
+            self._appeared(source, IPV4, entries)
+        else:
+            for raw, nlris in crowd.groups.items():
+                self._learn(source, IPV4, crowd.attributes[raw], 0, nlris)
+        _check_share(source, IPV4)
+        return True
 
     def leave(self, source: Source, keep: Iterable[Family] = ()) -> None:
         """The session with `source` is over.
@@ -246,6 +267,14 @@ class Table:
     def _learn(
         self, source: Source, family: Family, attributes: Attributes, path_id: int, nlris: list[bytes]
     ) -> None:
+        arrival = self._arrival(source, family, attributes)
+        if not path_id and arrival.plain is not None and not suspicious(family, nlris):
+            self._put(family, arrival.plain, nlris)
+        else:
+            for path, some in arrival.split(nlris, path_id):
+                self._put(family, path, some)
+
+    def _arrival(self, source: Source, family: Family, attributes: Attributes) -> Arrival:
         known = self._known.setdefault(source, {})
         arrival = known.get((family, attributes))
         if arrival is None:
@@ -254,11 +283,16 @@ class Table:
                 if len(known) >= _REMEMBERED:
                     known.clear()
                 known[family, attributes] = arrival
-        if not path_id and arrival.plain is not None and not suspicious(family, nlris):
-            self._put(family, arrival.plain, nlris)
-        else:
-            for path, some in arrival.split(nlris, path_id):
-                self._put(family, path, some)
+        return arrival
+
+    def _appeared(self, source: Source, family: Family, fresh: Collection[bytes]) -> None:
+        """Note prefixes of which `source` alone speaks, and nobody did before."""
+        source.held[family] += len(fresh)
+        for watch in self._watches[family]:
+            if watch.ignored is source:
+                watch.missed = True
+            else:
+                watch.note(fresh, repeat(None))
 
     def _put(self, family: Family, path: Path, nlris: list[bytes]) -> None:
         source, routes = path.source, self.routes[family]
@@ -268,14 +302,9 @@ class Table:
             known = len(routes)
             deque(map(routes.setdefault, nlris, repeat(path.alone)), 0)
             count = len(routes) - known
-            source.held[family] += count
             source.weight[family] += count * path.weight
             fresh = nlris if count == len(nlris) else list(islice(reversed(routes), count))
-            for watch in self._watches[family]:
-                if watch.ignored is source:
-                    watch.missed = True
-                else:
-                    watch.note(fresh, repeat(None))
+            self._appeared(source, family, fresh)
             if fresh is nlris:
                 return
             among = set(fresh)
@@ -391,6 +420,15 @@ def _by_path_id(path_ids: list[int] | None, nlris: list[bytes]) -> Iterable[tupl
     for path_id, nlri in zip(path_ids, nlris, strict=True):
         groups.setdefault(path_id, []).append(nlri)
     return groups.items()
+
+
+def _check_share(source: Source, family: Family) -> None:
+    """Raise the Violation for a source that tells more than it may."""
+    if source.max_prefixes and source.held[family] > source.max_prefixes:
+        raise _too_many(source, family)
+    if source.weight[family] > _HEAVIEST:
+        reason = f"the attributes of its {family} prefixes are too long to be kept"
+        raise Violation(CEASE, OUT_OF_RESOURCES, reason=reason)
 
 
 def _too_many(source: Source, family: Family) -> Violation:

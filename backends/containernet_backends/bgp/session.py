@@ -262,9 +262,9 @@ class Session:
         one = self._connections.get(connection)
         if one is None:
             return self._done(now)
-        updates: list[bytes] = []
-        kind = 0
         one.framer.feed(data)
+        updates = one.framer.short_updates() if one.state is State.ESTABLISHED else []
+        kind = UPDATE if updates else 0
         try:
             for kind, body in one.framer:
                 if kind == UPDATE and one.state is State.ESTABLISHED:  # event 27

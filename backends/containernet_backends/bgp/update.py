@@ -9,8 +9,9 @@ A prefix may be both withdrawn and announced by one UPDATE; then it is announced
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from containernet.model import Address
 
 from . import nlri, wire_attributes as wire
 from .attributes import Attributes
+from .crowd import Crowd, gathered
 from .families import IPV4, IPV6, Family
 from .message import EXTENDED_MAXIMUM, HEADER, MAXIMUM, update, update_fields
 from .notification import (
@@ -72,8 +74,7 @@ class Reading(NamedTuple):
 
 _MOST_FAULTS = 16
 _MOST_REMEMBERED = 1 << 14  # sets of attributes
-_SHORT = 64  # octets of prefixes: an UPDATE with more costs more than to look at it
-_MANY = 8192  # prefixes that are read together: some ms
+FEW, _MANY = 16, 16384  # UPDATEs that are read together: some ms
 _MOST_OCTETS = 1 << 20  # in which they are written; as values they take up to thirty times as much
 
 
@@ -85,12 +86,17 @@ class Reader:
 
     Args:
         negotiated: on which terms.
+
+    Attributes:
+        several: how many UPDATEs are worth a try to read them together: more and more, until it fails.
     """
 
     def __init__(self, negotiated: Negotiated) -> None:
+        self.several = FEW
         self._negotiated = negotiated
         self._plain = IPV4 in negotiated.families and IPV4 not in negotiated.receives_paths
         self._known: dict[bytes, Understood] = {}
+        self._clean: set[bytes] = set()  # of these, those that are complete
         self._elsewhere: dict[tuple[bytes, bytes], tuple[Family, Attributes, bool]] = {}
         self._octets = 0
 
@@ -114,45 +120,25 @@ class Reader:
                 return again
         return self._read(withdrawn, field, prefixes)
 
-    def together(self, bodies: Iterable[bytes]) -> tuple[int, Reading]:
-        """Return what the first of some UPDATEs say, read as if they were one, and how many these are.
+    def remembers(self, body: bytes) -> bool:
+        """Return whether it is worth a try to read this UPDATE together with those behind it."""
+        return body[4 : 4 + (body[2] << 8 | body[3])] in self._clean
 
-        They are those up to the first that is long, or does more than to announce IPv4 prefixes with attributes
-        that are remembered, or names a prefix again, so that their order means nothing. `read` is for that one;
-        it says what is wrong with it, too.
+    def together(self, bodies: Sequence[bytes]) -> tuple[int, Crowd]:
+        """Return how many of the first of some UPDATEs can be read together, and what they announce.
+
+        They are short, announce IPv4 prefixes, and their attributes are remembered; `read` is for the one
+        behind them, and says what is wrong with it.
+
+        Args:
+            bodies: at most `several` of them, all short.
         """
-        count, fields, seen = 0, dict[bytes, list[bytes]](), set[bytes]()
-        for body in bodies if self._plain else ():
-            at = 4 + (body[2] << 8 | body[3])
-            raw, prefixes = body[4:at], body[at:]
-            if body[0] or body[1] or not 0 < len(prefixes) <= _SHORT or len(seen) > _MANY:
-                break
-            if raw not in fields:
-                known = self._known.get(raw)
-                if known is None or not known.complete:
-                    break
-                fields[raw] = []
-            if nlri.WITHOUT_SPARE_BITS.get(prefixes[0]) == len(prefixes):  # one, and most common
-                if prefixes in seen:
-                    break
-                seen.add(prefixes)
-                fields[raw].append(prefixes)
-            else:
-                try:
-                    found = nlri.split(prefixes, IPV4)
-                except Violation:
-                    break
-                if not seen.isdisjoint(found):
-                    break
-                seen.update(found)
-                fields[raw] += found
-            count += 1
-        announced = [
-            _new(Announcement, (IPV4, self._known[raw].attributes, found, None))
-            for raw, found in fields.items()
-            if found
-        ]
-        return count, Reading(tuple(announced))
+        count, raws, nlris = 0, list[bytes](), list[bytes]()
+        if self._plain:
+            with contextlib.suppress(Violation):
+                count, raws, nlris = gathered(bodies, self._clean)
+        self.several = min(2 * self.several, _MANY) if count == len(bodies) else FEW
+        return count, Crowd({raw: self._known[raw].attributes for raw in set(raws)}, raws, nlris)
 
     def _again(self, field: bytes) -> Reading | None:
         """Return what an MP_REACH_NLRI says in front of attributes that are remembered with its next hop."""
@@ -170,7 +156,9 @@ class Reader:
 
     def _read(self, withdrawn: bytes, field: bytes, prefixes: bytes) -> Reading:
         pieces, faults = wire.cut(field)
-        reach, unreach = _reach(pieces), _unreach(pieces)
+        others = [piece for piece in pieces if piece.type not in _MULTIPROTOCOL]
+        elsewhere = len(others) < len(pieces)
+        reach, unreach = (_reach(pieces), _unreach(pieces)) if elsewhere else (None, None)
         announces = bool(prefixes or (reach and reach.prefixes))
         if not withdrawn and not announces and not faults:  # RFC 4724 s2
             if not pieces:
@@ -178,7 +166,6 @@ class Reader:
             if unreach and not unreach.prefixes and len(pieces) == 1:
                 return Reading(end_of_rib=self._ours(unreach.family))
 
-        others = [piece for piece in pieces if piece.type not in _MULTIPROTOCOL]
         rest = b"".join([piece.raw for piece in others])
         known = self._understood(rest, others)
         faults += known.faults
@@ -221,6 +208,8 @@ class Reader:
             known = wire.understand(pieces, self._negotiated)
             self._make_room(len(raw))
             self._known[raw] = known
+            if known.complete:
+                self._clean.add(raw)
         return known
 
     def _with_next_hop(self, rest: bytes, known: Understood, reach: _Reach, faults: list[Fault]) -> Attributes:
@@ -237,6 +226,7 @@ class Reader:
         self._octets += octets
         if self._octets > _MOST_OCTETS or len(self._known) + len(self._elsewhere) >= _MOST_REMEMBERED:
             self._known.clear()
+            self._clean.clear()
             self._elsewhere.clear()
             self._octets = octets
 

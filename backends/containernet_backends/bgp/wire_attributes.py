@@ -11,9 +11,9 @@ UPDATEs, and worth remembering.
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -55,6 +55,7 @@ LARGE_COMMUNITIES = 32  # RFC 8092
 
 OPTIONAL, TRANSITIVE, PARTIAL, EXTENDED_LENGTH = 0x80, 0x40, 0x20, 0x10  # RFC 4271 s4.3
 _WELL_KNOWN = TRANSITIVE
+_BOTH = OPTIONAL | TRANSITIVE
 
 
 class Approach(IntEnum):
@@ -168,13 +169,15 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
     unknown: list[Unknown] = []
     partial: list[int] = []
     faults: list[Fault] = []
-    times: Counter[int] = Counter()
+    seen: set[int] = set()
+    again: set[int] = set()
     for piece in pieces:
-        times[piece.type] += 1
-        if times[piece.type] > 1:  # RFC 7606 s3 g: the first counts
-            if times[piece.type] == 2:
+        if piece.type in seen:  # RFC 7606 s3 g: the first counts
+            if piece.type not in again:
                 faults.append(Fault(Approach.DISCARD, f"{name(piece.type)} again (RFC 7606 s3 g)"))
+            again.add(piece.type)
             continue
+        seen.add(piece.type)
         kind = _KINDS.get(piece.type)
         if kind is None:
             unknown.extend(_passed_on(piece))
@@ -193,7 +196,8 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
             )
             continue
         try:
-            _check_flags(piece, kind)
+            if piece.flags & _BOTH != kind.flags:  # RFC 7606 s3 c: of the four flags these two count
+                raise Malformed(f"flags {piece.flags:#04x}, expected {kind.flags:#04x}; RFC 7606 s3 c")
             values[kind.name] = kind.decode(piece.value, negotiated)
             if piece.flags & PARTIAL and kind.flags == _BOTH:
                 partial.append(piece.type)
@@ -202,12 +206,14 @@ def understand(pieces: Iterable[Piece], negotiated: Negotiated) -> Understood:
             faults.append(Fault(kind.approach, reason, kind.subcode, piece.raw))
     if not negotiated.as4:
         _merge(values)
-    values["unknown"] = tuple(sorted(unknown, key=lambda each: each.type))
-    values["partial"] = tuple(sorted(partial))
+    if unknown:
+        values["unknown"] = tuple(sorted(unknown, key=lambda each: each.type))
+    if partial:
+        values["partial"] = tuple(sorted(partial))
     return Understood(
         attributes=Attributes(**values),  # type: ignore[arg-type]
         faults=tuple(faults),
-        missing=tuple(each for each in (ORIGIN, AS_PATH, NEXT_HOP) if each not in times),
+        missing=tuple(each for each in (ORIGIN, AS_PATH, NEXT_HOP) if each not in seen),
     )
 
 
@@ -226,12 +232,6 @@ def _passed_on(piece: Piece) -> Iterator[Unknown]:
         )
     if piece.flags & TRANSITIVE:  # RFC 4271 s5: kept, with the Partial bit; s9: non-transitive ones are dropped
         yield Unknown(OPTIONAL | TRANSITIVE | PARTIAL, piece.type, piece.value)
-
-
-def _check_flags(piece: Piece, kind: _Kind) -> None:
-    # RFC 7606 s3 c: of the four flags these two count
-    if piece.flags & (OPTIONAL | TRANSITIVE) != kind.flags:
-        raise Malformed(f"flags {piece.flags:#04x}, expected {kind.flags:#04x}; RFC 7606 s3 c")
 
 
 def _sized(value: bytes, size: int) -> bytes:
@@ -279,7 +279,10 @@ def _aggregated(value: bytes) -> tuple[int, IPv4Address]:
 
 
 def _next_hop(value: bytes, negotiated: Negotiated) -> IPv4Address:
-    return IPv4Address(_sized(value, 4))
+    return _address(_sized(value, 4))
+
+
+_address = lru_cache(4096)(IPv4Address)  # next hops are few
 
 
 def _number(value: bytes, negotiated: Negotiated) -> int:
@@ -340,7 +343,6 @@ def _subtlvs(value: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 _DISCARD, _WITHDRAW = Approach.DISCARD, Approach.WITHDRAW
-_BOTH = OPTIONAL | TRANSITIVE
 _KINDS = {
     ORIGIN: _Kind(_WELL_KNOWN, "origin", _origin, _WITHDRAW, INVALID_ORIGIN, "RFC 7606 s7.1"),
     AS_PATH: _Kind(_WELL_KNOWN, "as_path", _as_path, _WITHDRAW, MALFORMED_AS_PATH, "RFC 7606 s7.2"),
