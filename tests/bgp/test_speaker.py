@@ -26,11 +26,12 @@ from containernet_backends.bgp import nlri
 from containernet_backends.bgp.attributes import IGP, Attributes
 from containernet_backends.bgp.connection import State
 from containernet_backends.bgp.families import IPV4
+from containernet_backends.bgp.lines import GOODBYES
 from containernet_backends.bgp.pipe import RECEIVE
 from containernet_backends.bgp.remote import INBOX, OUTBOX
 from containernet_backends.bgp.session import Session
 from containernet_backends.bgp.sockets import sign
-from containernet_backends.bgp.speaker import GOODBYES, Speaker
+from containernet_backends.bgp.speaker import Speaker
 from tests.waiting import wait_until
 
 from . import raw
@@ -283,7 +284,7 @@ class TestCallers:
                     reset(made)
                 made.close()
             with speaker.lock:
-                assert len(speaker._goodbyes) <= GOODBYES
+                assert len(speaker._lines._goodbyes) <= GOODBYES
             wait_until(lambda: descriptors() == before, what="all are closed")
             wait_until(lambda: session_possible(at), what="a session is possible")
 
@@ -471,6 +472,26 @@ class TestFlow:
             assert waiting[0] == waiting[1] > OUTBOX
             heard(deaf, nlris)
 
+    def test_a_peer_that_takes_all_that_waits_at_once(self) -> None:
+        """It is told the rest, though nothing else happens: no keepalive, and nobody else's word."""
+        with hub(FIRST) as (speaker, at), peer(at(FIRST), at(1), buffer=1 << 16) as deaf:
+            wait_up(speaker, at(FIRST))
+            found = remote(speaker, at(FIRST))
+            assert found is not None
+            left, told = many(2000), list[bytes]()
+
+            def waits() -> bool:
+                return found.pipes[found.connection].waiting >= OUTBOX
+
+            def settled() -> bool:
+                return waits() or not any(each.has_news for each in speaker.exports._streams)
+
+            while not waits():  # some more messages than the kernel takes, and not many
+                told += announced_by(speaker, left[:10])
+                del left[:10]
+                wait_until(settled, what="it is told, or waits")
+            heard(deaf, told + announced_by(speaker, left[:50]))
+
     def test_a_peer_that_talks_faster_than_the_table_listens(self) -> None:
         """It is not read for a while and TCP tells it so; no session ends meanwhile, and nothing is lost."""
         with hub(FIRST, SECOND) as (speaker, at):
@@ -551,6 +572,14 @@ def wordy(number: int) -> Attributes:
     """Return attributes that fill most of a message, and that no other route has."""
     large = tuple((number & 0xFFFFFFFF, other, 0) for other in range(250))
     return Attributes(origin=IGP, next_hop=ip_address("192.0.2.1"), local_pref=100, large=large)
+
+
+def announced_by(speaker: Speaker, nlris: list[bytes]) -> list[bytes]:
+    """Let a speaker announce these, a message each."""
+    with speaker.lock:
+        for each in nlris:
+            speaker.originate(IPV4, each, wordy(int.from_bytes(each)))
+    return nlris
 
 
 def heard(one: Raw, nlris: list[bytes], *, gone: bool = False) -> None:

@@ -7,7 +7,7 @@ them; what an UPDATE says that is not of this kind is for `update.Reader.read`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class Crowd(NamedTuple):
         return found
 
 
-def gathered(bodies: Sequence[bytes], known: Container[bytes]) -> tuple[int, list[bytes], list[bytes]]:
+def gathered(bodies: Sequence[bytes], known: set[bytes]) -> tuple[int, list[bytes], list[bytes]]:
     """Return how many of the first UPDATEs only announce IPv4 prefixes; attributes and prefixes, side by side.
 
     Args:
@@ -60,7 +60,7 @@ def gathered(bodies: Sequence[bytes], known: Container[bytes]) -> tuple[int, lis
         begins = list(takewhile(bool, map(starts.__getitem__, lengths)))
         raws = [body[4:start] for body, start in zip(bodies, begins, strict=False)]
         fields = [body[start:] for body, start in zip(bodies, begins, strict=False)]
-    if not all(map(known.__contains__, raws)) or not all(fields):
+    if not known.issuperset(raws) or not all(fields):
         good = zip(map(known.__contains__, raws), fields, strict=True)
         del raws[len(list(takewhile(all, good))) :]
     del fields[len(raws) :]

@@ -30,7 +30,7 @@ from containernet.options import between, build
 
 from .families import IPV4, IPV6
 from .peering import Peer
-from .policy import Policy
+from .policy import Policy, default
 from .sockets import Transport
 
 PORT = 179
@@ -284,6 +284,19 @@ class BgpOptions:
     def cluster(self) -> IPv4Address | None:
         """Return the CLUSTER_ID that is configured, or None."""
         return _identifier("cluster_id", self.cluster_id)
+
+    def range_of(self, address: Address) -> Neighbour | None:
+        """Return the narrowest range that an address is in; None: it is in none."""
+        fitting = [
+            peer
+            for peer in self.peers
+            if peer.range and address.version == peer.reached.version and address in peer.reached
+        ]
+        return max(fitting, key=lambda each: each.reached.prefixlen, default=None)
+
+    def judged_by(self, name: str, *, external: bool) -> Policy:
+        """Return the policy of that name; empty: that of a peer which has none."""
+        return self.policies[name] if name else default(external=external)
 
     def external(self, neighbour: Neighbour) -> bool:
         """Return whether `neighbour` is of another AS."""

@@ -15,7 +15,7 @@ from .connection import earliest
 from .crowd import LONGEST
 from .export import Member
 from .families import Family
-from .options import Neighbour
+from .options import BgpOptions, Neighbour
 from .paths import Source
 from .peering import Negotiated, Peer
 from .pipe import Pipe
@@ -168,3 +168,24 @@ class Remote:
         self.inbox_octets = 0
         self.since = now
         self.reason = reason
+
+
+def met(options: BgpOptions, neighbour: Neighbour, address: Address, session: Session) -> Remote:
+    """Return the peer at an address, for which `neighbour` stands, with a session that has not begun."""
+    peer, external = options.peering(neighbour, address), options.external(neighbour)
+    return Remote(
+        neighbour=neighbour,
+        peer=peer,
+        transport=options.travel(neighbour),
+        session=session,
+        source=Source(
+            address=address,
+            asn=peer.asn,
+            identifier=IPv4Address(0),
+            external=external,
+            client=neighbour.client,
+            policy=options.judged_by(neighbour.import_policy, external=external),
+            allow_own_as=neighbour.allow_own_as,
+            max_prefixes=neighbour.max_prefixes,
+        ),
+    )

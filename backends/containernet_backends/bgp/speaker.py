@@ -18,17 +18,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
-import os
 import random
-import selectors
 import socket
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import IPv4Address
 from itertools import zip_longest
 
 import attrs
@@ -40,6 +36,7 @@ from . import effects, sockets
 from .arrival import Judge
 from .attributes import Attributes
 from .connection import earliest
+from .deferral import heard_at
 from .doors import Doors
 from .effects import Effect
 from .ending import kept
@@ -47,32 +44,27 @@ from .export import Exports, Member
 from .families import FAMILIES, Family
 from .hearing import hear
 from .identifier import some_identifier
+from .lines import GOODBYE, Lines
 from .message import RouteRefresh
 from .notification import Violation
 from .options import BgpOptions, Neighbour
 from .pace import Pace
-from .paths import Source
 from .peering import Local, Peer
-from .pipe import Pipe
-from .policy import Policy, default
 from .refusal import Ourselves
-from .remote import INBOX, OUTBOX, Remote
+from .remote import OUTBOX, Remote, met
 from .rib import Table
 from .session import Session
 from .telling import Terms
 from .timers import Timers
 from .turns import TurnLock
+from .wires import Wires
 
 log = logging.getLogger(__name__)
 
 SLICE = 0.005  # seconds of table work in one turn
 ACCEPTED = 64  # callers that are let in at one time
-GOODBYE = 1.0  # seconds in which a peer may read why its connection ends
-GOODBYES = 256  # connections that end at one time; of more, the oldest are closed at once
 LAST_WORDS = 0.5  # seconds for what a peer said that leaves and asks us to keep its routes
 STALE = 360.0  # seconds in which a peer that is back may tell everything again, before the rest is forgotten
-
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 def _jitter() -> float:
@@ -89,8 +81,7 @@ class Speaker:
         promised: families of which we shall have a route of our own.
         outages: how often the last session has ended, or the table was lost: what is missing then is not gone.
         callers: how many peers out of ranges there may be at one time.
-        called_again: seconds in which everybody has been called twice. Who refuses, and so was not to be waited
-            for, may have started with us and be a little late.
+        called_again: seconds in which everybody has been called twice (see `deferral`).
     """
 
     callers = 4096
@@ -104,26 +95,23 @@ class Speaker:
         self.table: Table
         self.exports: Exports
         self.local: Local
-        self.own_addresses: set[Address] = set()
         self.promised: tuple[Family, ...] = ()
         self.up_since: float | None = None
         self.started_at = 0.0
         self.outages = 0
-        self._ranges = [peer for peer in options.peers if peer.range]
         self._own: dict[tuple[Family, bytes], Attributes] = {}
-        self._selector: selectors.BaseSelector
-        self._numbers = itertools.count(1)
         self._timers = Timers()
-        self._goodbyes: dict[Pipe, float] = {}
+        self._lines = Lines()
+        self._wires = Wires(
+            self._lines, carry_out=self._carry_out, sparing=self._sparing, unreachable=self._unreachable
+        )
         self._draining = False
         self._doors = Doors(
-            open=lambda door: self._selector.register(door, READ, functools.partial(self._accept, door)),
-            shut=lambda door: self._selector.unregister(door),
+            open=lambda door: self._lines.listen(door, functools.partial(self._accept, door)),
+            shut=self._lines.ignore,
         )
         self._busy: deque[Remote] = deque()  # peers with something in their inbox
-        self._unsent: dict[Pipe, Remote] = {}
         self._members: dict[Member, Remote] = {}
-        self._waker = -1
         self._more = False
         self._pace = Pace()
         self._complete = False  # we have heard everything, and say so to those who wait for it
@@ -151,9 +139,7 @@ class Speaker:
                 raise
 
     def _start(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._selector.register(self._waker, READ, self._woken)
+        self._lines.open()
         self._doors.build(self.options)
         self.started_at = time.monotonic()
         self.local = Local(
@@ -172,7 +158,7 @@ class Speaker:
         self._thread = thread
 
     def _set_up_table(self) -> None:
-        ourselves = Ourselves(self.local, self.own_addresses)
+        ourselves = Ourselves(self.local, self._wires.own_addresses)
         self.table = Table(Judge(ourselves=ourselves, local_pref=self.options.preference))
         self.exports = Exports(self.table, deferred=not self._complete)
         if self._draining:
@@ -245,8 +231,7 @@ class Speaker:
 
     def wake(self) -> None:
         """Have the loop look at what has changed; the caller holds `lock`. Nothing where it runs no more."""
-        if self._waker >= 0:
-            os.eventfd_write(self._waker, 1)
+        self._lines.wake()
 
     def close(self, reason: str = "", *, hard: bool = False) -> None:
         """Tell what is still to be told, and end every session and the thread; may be called twice.
@@ -264,7 +249,7 @@ class Speaker:
                 for remote in list(self.remotes.values()):
                     with self._sparing(remote):
                         self._carry_out(remote, remote.session.stop(reason, hard=hard, now=now), now)
-                self._send()
+                self._wires.send()
                 self.wake()
             self._closing = True
             self.changed.notify_all()
@@ -289,25 +274,18 @@ class Speaker:
         return any(remote.established for remote in self.remotes.values())
 
     def heard_all_at(self) -> float | None:
-        """Return the monotonic time at which everything is, or was, heard; None: nobody is there to hear.
-
-        RFC 4724 s4.1: when every peer has said that this was all, or could not be reached; or by time.
-        """
+        """Return the monotonic time at which everything is, or was, heard; None: nobody is there to hear."""
         return self._heard_at(lambda remote: remote.has_told_all)
 
     def _heard_at(self, enough: Callable[[Remote], bool]) -> float | None:
-        wait = self.options.start_wait
-        if not self.options.peers:
-            return self.started_at
-        if self.up_since is None:
-            return None
-        remotes = [remote for remote in self.remotes.values() if not remote.peer.dynamic]
-        missing = [remote for remote in remotes if remote.tried and not remote.established]
-        if not all(enough(remote) or remote in missing for remote in remotes):
-            return self.up_since + wait
-        if any(peer.range for peer in self.options.peers):
-            return max(self.started_at + wait, self.up_since)
-        return max(self.started_at + min(wait, self.called_again), self.up_since) if missing else self.up_since
+        return heard_at(
+            self.remotes.values(),
+            self.options,
+            started_at=self.started_at,
+            up_since=self.up_since,
+            called_again=self.called_again,
+            enough=enough,
+        )
 
     def _completes_at(self) -> float | None:
         """Return when we may say that we have told everything: our own routes, and what we pass on.
@@ -324,14 +302,14 @@ class Speaker:
 
     def _run(self) -> None:
         try:
-            while not self._closing or self._goodbyes:
+            while not self._closing or self._lines.first is not None:
                 with self.lock:
                     timeout = self._timeout()
-                ready = self._selector.select(timeout)
+                waiting = self._lines.wait(timeout)
                 try:
-                    for key, mask in ready:
+                    for ready, mask in waiting:
                         with self.lock:
-                            key.data(mask)
+                            ready(mask)
                     with self.lock:
                         self._turn()
                 except Exception:
@@ -354,11 +332,11 @@ class Speaker:
         began = time.monotonic()
         if self._pace.due(now=began, listening=bool(self._busy)):
             more = self._tell(began + SLICE)
-            self._send()
+            eased = self._wires.send()
             self._pace.told(began=began, ended=time.monotonic(), more=more)
         else:
-            self._send()
-        if learnt or self._pace.more or self._busy or self._unsent:
+            eased = self._wires.send()
+        if learnt or eased or self._pace.more or self._busy or self._wires.unsent:
             self._more = True
         if learnt:
             self.changed.notify_all()
@@ -367,19 +345,10 @@ class Speaker:
         if self._more:
             return 0.0
         completes_at = None if self._complete else self._completes_at()
-        times = (
-            self._timers.first,
-            self._doors.opens_at,
-            self._pace.at,
-            completes_at,
-            *self._goodbyes.values(),
+        first = earliest(
+            self._timers.first, self._doors.opens_at, self._pace.at, completes_at, self._lines.first
         )
-        first = earliest(*times)
         return None if first is None else max(0.0, first - time.monotonic())
-
-    def _woken(self, mask: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._waker)
 
     def _hang_up(self) -> None:
         """Let go of everything. Before the thread has begun it may be tried again; after it has ended not."""
@@ -392,14 +361,8 @@ class Speaker:
             remote.pipes.clear()
             if remote.established:
                 remote.end("this BGP speaker has ended", now=time.time())
-        for pipe in self._goodbyes:
-            pipe.close()
-        self._goodbyes.clear()
         self._timers.clear()
-        if self._waker >= 0:
-            os.close(self._waker)
-            self._waker = -1
-            self._selector.close()
+        self._lines.close()
         if self._thread is None:
             self.remotes.clear()
         self.changed.notify_all()
@@ -419,7 +382,7 @@ class Speaker:
         """Give a peer a new session, after a rest: nobody knows what state the old one is in."""
         now = time.monotonic()
         for pipe in list(remote.pipes.values()):
-            self._drop(remote, pipe)
+            self._wires.drop(remote, pipe)
         remote.dialing = 0
         remote.session = self._session(remote.peer)
         remote.rests_until = None if remote.shut else now + remote.peer.idle_hold
@@ -434,7 +397,7 @@ class Speaker:
         """Give everybody a new session, and have an empty table."""
         self._members.clear()
         self._busy.clear()
-        self._unsent.clear()
+        self._wires.unsent.clear()
         self.up_since = None
         self.outages += 1
         for remote in list(self.remotes.values()):
@@ -445,27 +408,11 @@ class Speaker:
         self._set_up_table()
         self.changed.notify_all()
 
-    # Peers and their connections
+    # Who is there
 
     def _meet(self, neighbour: Neighbour, address: Address) -> Remote:
-        peer = self.options.peering(neighbour, address)
-        external = self.options.external(neighbour)
-        remote = Remote(
-            neighbour=neighbour,
-            peer=peer,
-            transport=self.options.travel(neighbour),
-            session=self._session(peer),
-            source=Source(
-                address=address,
-                asn=peer.asn,
-                identifier=IPv4Address(0),
-                external=external,
-                client=neighbour.client,
-                policy=self._policy(neighbour.import_policy, external=external),
-                allow_own_as=neighbour.allow_own_as,
-                max_prefixes=neighbour.max_prefixes,
-            ),
-        )
+        session = self._session(self.options.peering(neighbour, address))
+        remote = met(self.options, neighbour, address, session)
         now = time.monotonic()
         with self._sparing(remote):
             self._carry_out(remote, remote.session.start(now=now), now)
@@ -474,9 +421,6 @@ class Speaker:
 
     def _session(self, peer: Peer) -> Session:
         return Session(self.local, peer, jitter=_jitter)
-
-    def _policy(self, name: str, *, external: bool) -> Policy:
-        return self.options.policies[name] if name else default(external=external)
 
     def _accept(self, listener: socket.socket, mask: int) -> None:
         for _ in range(ACCEPTED):
@@ -499,127 +443,23 @@ class Speaker:
         except OSError:
             sock.close()
             return True
-        now = time.monotonic()
-        with self._sparing(remote):
-            pipe = self._pipe(remote, sock)
-            self._arrived(pipe, local)
-            self._carry_out(remote, remote.session.accepted(pipe.id, now=now), now)
+        self._wires.accepted(remote, sock, local)
         return True
 
     def _caller(self, address: Address) -> Remote | None:
         """Return the peer that an address of one of the ranges is."""
-        fitting = [
-            each for each in self._ranges if address.version == each.reached.version and address in each.reached
-        ]
-        if not fitting:
+        if (neighbour := self.options.range_of(address)) is None:
             return None
         if sum(remote.peer.dynamic for remote in self.remotes.values()) >= self.callers:
             log.warning("BGP: %s called, and there are %d callers already", address, self.callers)
             return None
-        return self._meet(max(fitting, key=lambda each: each.reached.prefixlen), address)
-
-    def _pipe(self, remote: Remote, sock: socket.socket, *, dialing: bool = False) -> Pipe:
-        pipe = Pipe(sock, next(self._numbers), dialing=dialing)
-        remote.pipes[pipe.id] = pipe
-        self._await(remote, pipe, WRITE if dialing else READ)
-        return pipe
-
-    def _arrived(self, pipe: Pipe, local: Address) -> None:
-        pipe.local = local
-        self.own_addresses.add(local)
-
-    def _ready(self, remote: Remote, pipe: Pipe, mask: int) -> None:
-        """A socket can be read or written, unless it was closed since that was found."""
-        now = time.monotonic()
-        if pipe in self._goodbyes:
-            self._ready_to_end(remote, pipe, mask)
-        elif remote.pipes.get(pipe.id) is pipe:
-            with self._sparing(remote):
-                if pipe.dialing:
-                    self._dialed(remote, pipe, now)
-                    return
-                if mask & WRITE:
-                    self._unsent[pipe] = remote
-                if mask & READ:
-                    self._read(remote, pipe, now)
-
-    def _read(self, remote: Remote, pipe: Pipe, now: float) -> None:
-        try:
-            data = pipe.read()
-        except OSError as error:
-            self._lost(remote, pipe, error.strerror or str(error), now)
-            return
-        if data:
-            self._carry_out(remote, remote.session.received(pipe.id, data, now=now), now)
-        elif data is not None:
-            self._lost(remote, pipe, "the peer closed the connection", now)
-
-    def _ready_to_end(self, remote: Remote, pipe: Pipe, mask: int) -> None:
-        try:
-            if mask & WRITE:
-                pipe.flush()
-                self._interest(remote, pipe)
-            if mask & READ and pipe.read() == b"":
-                self._forget(pipe)
-        except OSError:
-            self._forget(pipe)
-
-    def _dialed(self, remote: Remote, pipe: Pipe, now: float) -> None:
-        why = sockets.outcome(pipe.sock)
-        if not why:
-            try:
-                self._arrived(pipe, sockets.ends(pipe.sock)[0])
-            except OSError as error:  # it has ended since
-                why = error.strerror or str(error)
-        if why:
-            self._drop(remote, pipe)
-            self._failed(remote, why, now)
-            return
-        pipe.dialing = False
-        remote.dialing = 0
-        self._await(remote, pipe, READ)
-        self._carry_out(remote, remote.session.connected(pipe.id, now=now), now)
-
-    def _failed(self, remote: Remote, why: str, now: float) -> None:
-        remote.dialing = 0
-        self._unreachable(remote, why)
-        self._carry_out(remote, remote.session.failed(why, now=now), now)
+        return self._meet(neighbour, address)
 
     def _unreachable(self, remote: Remote, why: str) -> None:
         remote.tried = True
         if not remote.established:
             remote.reason = f"cannot connect to {remote.address} port {remote.peer.port}: {why}"
         self.changed.notify_all()  # nobody has to wait for it now
-
-    def _lost(self, remote: Remote, pipe: Pipe, why: str, now: float) -> None:
-        self._drop(remote, pipe)
-        self._carry_out(remote, remote.session.closed(pipe.id, why, now=now), now)
-
-    def _drop(self, remote: Remote, pipe: Pipe) -> None:
-        del remote.pipes[pipe.id]
-        self._unsent.pop(pipe, None)
-        self._forget(pipe)
-
-    def _forget(self, pipe: Pipe) -> None:
-        self._goodbyes.pop(pipe, None)
-        if pipe.awaited:
-            self._selector.unregister(pipe.sock)
-        pipe.close()
-
-    def _interest(self, remote: Remote, pipe: Pipe) -> None:
-        """Wait for what a connection needs. A peer that talks faster than the table listens is not read."""
-        read = pipe.ending or remote.inbox_octets < INBOX
-        self._await(remote, pipe, (READ if read else 0) | (WRITE if pipe.waiting else 0))
-
-    def _await(self, remote: Remote, pipe: Pipe, mask: int) -> None:
-        if mask == pipe.awaited:
-            return
-        if not mask:
-            self._selector.unregister(pipe.sock)
-        else:
-            change = self._selector.modify if pipe.awaited else self._selector.register
-            change(pipe.sock, mask, functools.partial(self._ready, remote, pipe))
-        pipe.awaited = mask
 
     # What sessions want done
 
@@ -630,20 +470,15 @@ class Speaker:
                     remote.hear_updates(bodies)
                     self._has_said(remote)
                 case effects.Write(connection=number, data=data):
-                    if (pipe := remote.pipes.get(number)) is not None:
-                        pipe.write(data)
-                        self._unsent[pipe] = remote
+                    self._wires.write(remote, number, data)
                 case effects.Dial():
-                    self._dial(remote, now)
+                    self._wires.dial(remote, now)
                 case effects.Abandon():
-                    if (pipe := remote.pipes.get(remote.dialing)) is not None:
-                        self._drop(remote, pipe)
-                    remote.dialing = 0
+                    self._wires.abandon(remote)
                     if isinstance(following, effects.Dial):
                         self._unreachable(remote, "no answer")
                 case effects.Close(connection=number, graceful=graceful):
-                    if (pipe := remote.pipes.get(number)) is not None:
-                        self._close(remote, pipe, graceful=graceful, now=now)
+                    self._wires.close(remote, number, graceful=graceful, now=now)
                 case effects.Up(connection=number, negotiated=negotiated):
                     remote.begin(number, negotiated, now=time.time())
                     self._up(remote, now)
@@ -652,26 +487,6 @@ class Speaker:
                 case effects.Down():
                     self._down(remote, effect, now)
         self._reckon(remote)
-
-    def _dial(self, remote: Remote, now: float) -> None:
-        try:
-            sock = sockets.dial(remote.address, remote.peer.port, remote.transport)
-        except OSError as error:
-            self._failed(remote, error.strerror or str(error), now)
-            return
-        remote.dialing = self._pipe(remote, sock, dialing=True).id
-
-    def _close(self, remote: Remote, pipe: Pipe, *, graceful: bool, now: float) -> None:
-        if not graceful:
-            self._drop(remote, pipe)
-            return
-        del remote.pipes[pipe.id]
-        self._unsent.pop(pipe, None)
-        pipe.end()
-        self._goodbyes[pipe] = now + GOODBYE
-        self._interest(remote, pipe)
-        if len(self._goodbyes) > GOODBYES:
-            self._forget(next(iter(self._goodbyes)))
 
     def _up(self, remote: Remote, now: float) -> None:
         negotiated = remote.negotiated
@@ -697,7 +512,7 @@ class Speaker:
             terms=Terms.of(
                 negotiated,
                 addresses=(local,) if local else (),
-                policy=self._policy(remote.neighbour.export_policy, external=negotiated.external),
+                policy=self.options.judged_by(remote.neighbour.export_policy, external=negotiated.external),
                 client=remote.neighbour.client,
                 next_hop_self=remote.neighbour.next_hop_self,
             ),
@@ -760,8 +575,7 @@ class Speaker:
         for remote in self._timers.due(now):
             with self._sparing(remote):
                 self._expire_one(remote, now)
-        for pipe in [pipe for pipe, until in self._goodbyes.items() if until <= now]:
-            self._forget(pipe)
+        self._lines.expire(now)
         if self._doors.opens_at is not None and self._doors.opens_at <= now:
             self._doors.open()
 
@@ -802,7 +616,7 @@ class Speaker:
                 else:
                     self._busy.append(remote)
                 if (pipe := remote.pipes.get(remote.connection)) is not None:
-                    self._interest(remote, pipe)
+                    self._wires.interest(remote, pipe)
         return learnt
 
     def _hear(self, remote: Remote) -> None:
@@ -840,21 +654,3 @@ class Speaker:
             with self._sparing(remote):
                 self._carry_out(remote, remote.session.send(b"".join(some), now=now), now)
         return more
-
-    def _send(self) -> None:
-        now = time.monotonic()
-        unsent, self._unsent = self._unsent, {}
-        for pipe, remote in unsent.items():
-            if remote.pipes.get(pipe.id) is pipe:
-                with self._sparing(remote):
-                    self._flush(remote, pipe, now)
-
-    def _flush(self, remote: Remote, pipe: Pipe, now: float) -> None:
-        try:
-            took = pipe.flush()
-        except OSError as error:
-            self._lost(remote, pipe, error.strerror or str(error), now)
-            return
-        self._interest(remote, pipe)
-        if took:
-            self._carry_out(remote, remote.session.wrote(pipe.id, pending=bool(pipe.waiting), now=now), now)
