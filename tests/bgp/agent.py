@@ -1,4 +1,4 @@
-"""Our whole daemon on a host of the wire, as a user runs it: a static subnet, routes by BGP, a kernel."""
+"""Our whole daemon on a host of the wire, as a user runs it: leases, routes by BGP, a kernel to fill."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from tests.waiting import wait_until
 
 from .topology import Host
 
+SUBNET = "10.1.0.64/26"
 PATIENCE = 60.0  # seconds; user-mode-linux is ten times slower
 
 _CONFIG = """
 [node]
-name = "ours"
+name = "{name}"
 interface = "eth0"
 [network]
 pool = "10.0.0.0/8"
 subnet_length = 26
 [store]
-leases = "static"
+leases = "{leases}"
 routes = "bgp"
-[store.static]
-subnets = ["{subnet}"]
+[store.{leases}]
+{options}
 [store.bgp]
 {bgp}
 [dataplane]
@@ -47,17 +48,31 @@ class Agent:
 
     Args:
         host: where it runs. home: where its files are, empty.
-        subnet: its own. bgp: the lines of [store.bgp]. dataplane: the remote one.
+        bgp: the lines of [store.bgp]. dataplane: the remote one.
+        leases: the lease store, with its options; by default one that knows one subnet, `SUBNET`.
     """
 
-    def __init__(self, host: Host, home: Path, *, subnet: str, bgp: str, dataplane: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        home: Path,
+        *,
+        bgp: str,
+        dataplane: str,
+        leases: tuple[str, str] = ("static", f'subnets = ["{SUBNET}"]'),
+    ) -> None:
         self._host, self._home = host, home
         self._config, self._log = home / "config", home / "log"
-        self._config.write_text(_CONFIG.format(subnet=subnet, bgp=bgp, dataplane=dataplane, home=home))
+        kind, options = leases
+        self._config.write_text(
+            _CONFIG.format(
+                name=host.name, leases=kind, options=options, bgp=bgp, dataplane=dataplane, home=home
+            )
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Self:
-        """Start it, and wait until it is ready."""
+    def start(self, *, wait: bool = True) -> Self:
+        """Start it; unless `wait` is the caller's, it is ready then."""
         daemon = [sys.executable, "-m", "containernet.daemon", "--config", str(self._config)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -66,8 +81,13 @@ class Agent:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._is_ready, what="our daemon is ready", patience=PATIENCE)
+        if wait:
+            self.wait()
         return self
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
+        wait_until(self._is_ready, what="our daemon is ready", patience=PATIENCE)
 
     def _is_ready(self) -> bool:
         assert self._process

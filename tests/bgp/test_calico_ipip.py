@@ -13,7 +13,7 @@ from tests.kernel.conftest import Netns
 from tests.waiting import wait_until
 
 from . import calico
-from .agent import PATIENCE, Agent
+from .agent import PATIENCE, SUBNET, Agent
 from .calico import CalicoIpipNode
 from .conftest import Run
 from .topology import Host, Segment
@@ -21,7 +21,7 @@ from .values import Neighbour, Path as Route, Speaker
 
 pytestmark = [pytest.mark.bgp, pytest.mark.uml]
 
-OURS, THEIRS = "10.1.0.64/26", "10.2.0.64/26"
+THEIRS = "10.2.0.64/26"
 TUNNEL_ADDRESS, WORKLOAD = ip_address("10.2.0.65"), ip_address("10.2.0.66")
 
 
@@ -42,14 +42,14 @@ def test_packets_cross_between_calico_and_ours(segment: Segment, make: Run, tmp_
     node = make(CalicoIpipNode, there, speaker).start()
     node.announce(Route(prefix=ip_network(THEIRS)))
     bgp = calico.beside(there.address())
-    with Agent(here, tmp_path, subnet=OURS, bgp=bgp, dataplane="ipip") as agent, closing(Netns()) as container:
+    with Agent(here, tmp_path, bgp=bgp, dataplane="ipip") as agent, closing(Netns()) as container:
         own = agent.start().attach(container)
-        node.wait_path(OURS)
+        node.wait_path(SUBNET)
         ways = [Probe(netns=Path(container.path), target=WORKLOAD), Probe(netns=there.path, target=own)]
         wait_until(
             lambda: all(isinstance(each, Reply) for each in ping(ways)),
             what="both sides answer",
             patience=PATIENCE,
         )
-        assert way(there, OURS) == f"via 192.0.2.1 dev {calico.TUNNEL} proto bird"
+        assert way(there, SUBNET) == f"via 192.0.2.1 dev {calico.TUNNEL} proto bird"
         assert way(here, THEIRS) == "via 192.0.2.2 dev ipip.4 proto 77"

@@ -1,8 +1,10 @@
-"""Graceful restart is for packets: whichever side dies and comes back, none of them is lost (RFC 4724)."""
+"""What all of it is for: packets arrive, also while somebody is not there."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -18,15 +20,15 @@ from tests.kernel.conftest import Netns
 from tests.waiting import PATIENCE, wait_until
 
 from . import calico
-from .agent import Agent
+from .agent import SUBNET, Agent
 from .calico import CalicoNode
 from .conftest import Run
-from .topology import Segment
+from .topology import Host, Segment
 from .values import Neighbour, Path as Route, Speaker
 
 pytestmark = pytest.mark.bgp
 
-OURS, THEIRS = "10.1.0.64/26", "10.2.0.64/26"
+THEIRS = "10.2.0.64/26"
 WORKLOAD = ip_address("10.2.0.66")
 
 
@@ -49,8 +51,51 @@ def flowing(*ways: tuple[str | Path, Address]) -> Iterator[None]:
     assert not [str(each) for each in tallies if each.lost or each.sent < 10]
 
 
+@contextmanager
+def etcd(host: Host) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an etcd on a host, at the usual port."""
+    url = f"http://{host.address()}:2379"
+    with tempfile.TemporaryDirectory(prefix="etcd-") as data:
+        words = [f"--data-dir={data}", f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
+        command = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={host.path}", "etcd", *words]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+def test_leases_by_etcd_and_routes_by_bgp(segment: Segment, tmp_path: Path) -> None:
+    """As with Calico: who owns what is agreed on in etcd, who can reach what is not. So etcd may go."""
+    store, *hosts = (
+        segment.host(name, f"192.0.2.{at}/24") for at, name in enumerate(("store", "one", "two"), 1)
+    )
+    leases = "etcd", f'endpoints = ["http://{store.address()}:2379"]'
+    with ExitStack() as stack:
+        process = stack.enter_context(etcd(store))
+        agents = []
+        for here, there in (hosts, hosts[::-1]):
+            home = tmp_path / here.name
+            home.mkdir()
+            bgp = f'asn = 64512\n[[store.bgp.peer]]\naddress = "{there.address()}"'
+            agents.append(stack.enter_context(Agent(here, home, bgp=bgp, dataplane="vxlan", leases=leases)))
+        for each in agents:
+            each.start(wait=False)
+        for each in agents:
+            each.wait()
+        containers = [stack.enter_context(closing(Netns())) for _ in agents]
+        own = [agent.attach(container) for agent, container in zip(agents, containers, strict=True)]
+        with flowing((containers[0].path, own[1]), (containers[1].path, own[0])):
+            process.kill()
+            process.wait()
+            peer = agents[1].ask("bgp", "refresh", str(hosts[0].address()))
+            assert (peer["state"], peer["sessions"]) == ("Established", 1)
+            routes = agents[1].ask("bgp", "routes")["routes"]
+            assert [each["tunnel"] for each in routes] == ["vxlan"] * 2
+
+
 def test_either_side_is_killed_and_comes_back(segment: Segment, make: Run, tmp_path: Path) -> None:
-    """BIRD keeps our route while our daemon is away, we keep BIRD's, and both kernels go on."""
+    """RFC 4724: BIRD keeps our route while our daemon is away, we keep BIRD's, and both kernels go on."""
     here, there = segment.host("ours", "192.0.2.1/24"), segment.host("calico", "192.0.2.2/24")
     there.netns.ip(f"address add {WORKLOAD}/32 dev lo")
     us = calico.towards(Neighbour(address=here.address(), asn=calico.AS, families=(4,)))
@@ -63,16 +108,16 @@ def test_either_side_is_killed_and_comes_back(segment: Segment, make: Run, tmp_p
         return bool(agent.ask("bgp", "peers", str(there.address()))["stale"])
 
     with (
-        Agent(here, tmp_path, subnet=OURS, bgp=bgp, dataplane="host-gw") as agent,
+        Agent(here, tmp_path, bgp=bgp, dataplane="host-gw") as agent,
         closing(Netns()) as container,
     ):
         own = agent.start().attach(container)
-        node.wait_path(OURS)
+        node.wait_path(SUBNET)
         with flowing((container.path, WORKLOAD), (there.path, own)):
             agent.kill()
-            node.wait_path(OURS, lambda held: held.stale)
+            node.wait_path(SUBNET, lambda held: held.stale)
             agent.start()
-            node.wait_path(OURS, lambda held: not held.stale)
+            node.wait_path(SUBNET, lambda held: not held.stale)
             node.kill()
             wait_until(stale, what="we keep what the node told")
             node.start(restarting=True)
