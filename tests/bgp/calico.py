@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 
 from containernet.model import Address
 
 from .bird import Bird
-from .values import Neighbour
+from .daemons import Daemon, Run
+from .topology import Host
+from .values import Neighbour, Path, Speaker
 
 AS = 64512
 LOCAL_PREF = 2147482623  # 2147483647 less the metric, 1024
 POOLS = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
 TUNNEL = "tunl0"
+BLOCK = "10.2.0.64/26"
 
 
 def towards(neighbour: Neighbour) -> Neighbour:
@@ -26,6 +29,15 @@ def towards(neighbour: Neighbour) -> Neighbour:
         graceful_restart=120,
         families=neighbour.families,
     )
+
+
+def node_on(there: Host, *, beside: Host, make: Run, kind: type[CalicoNode]) -> Daemon:
+    """Return a node that has started, with a block of its own, for a host of ours beside it."""
+    us = towards(Neighbour(address=beside.address(), asn=AS, families=(4,)))
+    speaker = Speaker(asn=AS, router_id=IPv4Address(str(there.address())), neighbours=(us,))
+    node = make(kind, there, speaker).start()
+    node.announce(Path(prefix=ip_network(BLOCK)))
+    return node
 
 
 def beside(node: Address) -> str:

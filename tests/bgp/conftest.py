@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from .cases import Case, played
-from .daemons import Daemon
+from .daemons import Daemon, Run
 from .topology import Host, Segment
 from .values import Speaker
 
 AT_ONCE = 16
 
 Play = Callable[[Case, type[Daemon], type[Daemon]], None]
-Run = Callable[[type[Daemon], Host, Speaker], Daemon]
 
 
 @pytest.fixture

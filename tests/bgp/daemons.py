@@ -288,3 +288,6 @@ class Daemon(ABC):
         self._process.send_signal(number)  # to our own child, whose number is ours until we wait for it
         self._process.wait(PATIENCE)
         self._process = None
+
+
+Run = Callable[[type[Daemon], Host, Speaker], Daemon]  # makes one, not started yet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,11 @@ from tests.waiting import wait_until
 from . import calico
 from .agent import PATIENCE, SUBNET, Agent
 from .calico import CalicoIpipNode
-from .conftest import Run
+from .daemons import Run
 from .topology import Host, Segment
-from .values import Neighbour, Path as Route, Speaker
 
 pytestmark = [pytest.mark.bgp, pytest.mark.uml]
 
-THEIRS = "10.2.0.64/26"
 TUNNEL_ADDRESS, WORKLOAD = ip_address("10.2.0.65"), ip_address("10.2.0.66")
 
 
@@ -37,10 +35,7 @@ def test_packets_cross_between_calico_and_ours(segment: Segment, make: Run, tmp_
     there.netns.ip(f"address add {TUNNEL_ADDRESS}/32 dev {calico.TUNNEL}")  # the module's, nameless and for all
     there.netns.ip(f"link set {calico.TUNNEL} mtu 1480 up")
     there.netns.ip(f"address add {WORKLOAD}/32 dev lo")
-    us = calico.towards(Neighbour(address=here.address(), asn=calico.AS, families=(4,)))
-    speaker = Speaker(asn=calico.AS, router_id=IPv4Address("192.0.2.2"), neighbours=(us,))
-    node = make(CalicoIpipNode, there, speaker).start()
-    node.announce(Route(prefix=ip_network(THEIRS)))
+    node = calico.node_on(there, beside=here, make=make, kind=CalicoIpipNode)
     bgp = calico.beside(there.address())
     with Agent(here, tmp_path, bgp=bgp, dataplane="ipip") as agent, closing(Netns()) as container:
         own = agent.start().attach(container)
@@ -52,4 +47,4 @@ def test_packets_cross_between_calico_and_ours(segment: Segment, make: Run, tmp_
             patience=PATIENCE,
         )
         assert way(there, SUBNET) == f"via 192.0.2.1 dev {calico.TUNNEL} proto bird"
-        assert way(here, THEIRS) == "via 192.0.2.2 dev ipip.4 proto 77"
+        assert way(here, calico.BLOCK) == "via 192.0.2.2 dev ipip.4 proto 77"

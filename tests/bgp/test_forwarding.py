@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 
@@ -22,13 +22,11 @@ from tests.waiting import PATIENCE, wait_until
 from . import calico
 from .agent import SUBNET, Agent
 from .calico import CalicoNode
-from .conftest import Run
+from .daemons import Run
 from .topology import Host, Segment
-from .values import Neighbour, Path as Route, Speaker
 
 pytestmark = pytest.mark.bgp
 
-THEIRS = "10.2.0.64/26"
 WORKLOAD = ip_address("10.2.0.66")
 
 
@@ -98,10 +96,7 @@ def test_either_side_is_killed_and_comes_back(segment: Segment, make: Run, tmp_p
     """RFC 4724: BIRD keeps our route while our daemon is away, we keep BIRD's, and both kernels go on."""
     here, there = segment.host("ours", "192.0.2.1/24"), segment.host("calico", "192.0.2.2/24")
     there.netns.ip(f"address add {WORKLOAD}/32 dev lo")
-    us = calico.towards(Neighbour(address=here.address(), asn=calico.AS, families=(4,)))
-    speaker = Speaker(asn=calico.AS, router_id=IPv4Address("192.0.2.2"), neighbours=(us,))
-    node = make(CalicoNode, there, speaker).start()
-    node.announce(Route(prefix=ip_network(THEIRS)))
+    node = calico.node_on(there, beside=here, make=make, kind=CalicoNode)
     bgp = calico.beside(there.address())
 
     def stale() -> bool:

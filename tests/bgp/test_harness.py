@@ -8,8 +8,7 @@ import attrs
 import pytest
 
 from .bird import Bird
-from .conftest import Run
-from .daemons import Daemon
+from .daemons import Daemon, Run
 from .exabgp import Exabgp
 from .frr import Frr
 from .gobgp import Gobgp

@@ -12,8 +12,7 @@ from containernet_backends.bgp.options import BgpOptions
 from tests.docs.pages import Block, blocks
 
 from .bird import Bird
-from .conftest import Run
-from .daemons import Daemon
+from .daemons import Daemon, Run
 from .frr import Frr
 from .gobgp import Gobgp
 from .ours import Ours
