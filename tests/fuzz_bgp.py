@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from containernet_backends.bgp import encapsulation, nlri
@@ -28,6 +29,7 @@ from containernet_backends.bgp.message import (
     RouteRefresh,
     frame,
     keepalive,
+    update_fields,
 )
 from containernet_backends.bgp.notification import Violation
 from containernet_backends.bgp.peering import Local, Negotiated, Peer
@@ -60,19 +62,22 @@ class Hostile:
         self._random = random.Random(seed)
         self._readers = [Reader(each) for each in TERMS]
         self._valid = list(_valid())
+        self._heads = [body[: -len(prefixes)] for body, prefixes in _announcements(self._valid)]
         self.violations = 0
         self.readings = 0
+        self.together = 0
 
     def attack(self) -> None:
         """Send one stream."""
-        stream = self._stream()
+        stream = self._crowd() if self._random.random() < 0.03 else self._stream()
         framer = Framer(self._random.choice([MAXIMUM, EXTENDED_MAXIMUM]))
         reader = self._random.choice(self._readers)
-        caught = None
+        caught, heard = None, list[bytes]()
         try:
             for piece in self._pieces(stream):
                 framer.feed(piece)
                 for kind, body in framer:
+                    heard.append(frame(kind, body))
                     self._deliver(kind, body, reader)
         except Violation as violation:
             caught = violation
@@ -80,6 +85,22 @@ class Hostile:
             self.violations += 1
             assert len(Notification.of(caught).encode()) <= MAXIMUM
             assert caught.reason.isprintable()
+
+        self._deliver_together(stream, heard, reader)
+
+    def _deliver_together(self, stream: bytes, heard: list[bytes], reader: Reader) -> None:
+        """Cut the stream as a session does that is up, and read as many at once as can be."""
+        framer = Framer()
+        framer.feed(stream)
+        bodies = framer.short_updates()
+        assert [frame(UPDATE, body) for body in bodies][: len(heard)] == heard[: len(bodies)]
+        if bodies:
+            first = next((at for at, body in enumerate(bodies) if reader.remembers(body)), 0)
+            count, crowd = reader.together(bodies[first:])
+            self.together += count
+            assert len(crowd.raws) == len(crowd.nlris) >= count
+            for raw in crowd.nlris:
+                assert nlri.encode(nlri.decode(IPV4, raw)) == raw
 
     def _deliver(self, type: int, body: bytes, reader: Reader) -> None:
         if type == UPDATE:
@@ -118,6 +139,14 @@ class Hostile:
             )
         return frame(message[18], self._mutated(message[19:]))
 
+    def _crowd(self) -> bytes:
+        """Return many UPDATEs that say the same of one prefix each, or of what was one."""
+        draw, head = self._random, self._random.choice(self._heads)
+        prefixes = (b"\x18\x0a\x04" + draw.randbytes(1) for _ in range(20))
+        return b"".join(
+            frame(UPDATE, head + (self._mutated(each) if draw.random() < 0.1 else each)) for each in prefixes
+        )
+
     def _mutated(self, body: bytes) -> bytes:
         draw, octets = self._random, bytearray(body)
         for _ in range(draw.choice([0, 1, 1, 2, 5])):
@@ -133,6 +162,15 @@ class Hostile:
                     start = draw.randrange(len(octets) + 1)
                     octets[at:at] = octets[start : start + draw.randrange(1, 40)]
         return bytes(octets)
+
+
+def _announcements(messages: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the bodies of short UPDATEs that only announce IPv4 prefixes, each with these."""
+    for message in messages:
+        if message[18] == UPDATE and len(message) < 240:
+            withdrawn, _, prefixes = update_fields(message[19:])
+            if prefixes and not withdrawn:
+                yield message[19:], prefixes
 
 
 def _valid() -> list[bytes]:
@@ -180,7 +218,8 @@ def main(seconds: float, seed: int) -> None:
             hostile.attack()
         count += 100
     sys.stdout.write(
-        f"seed {seed}: {count} streams, {hostile.readings} UPDATEs read, {hostile.violations} sessions ended\n"
+        f"seed {seed}: {count} streams, {hostile.readings} UPDATEs read alone, {hostile.together} together, "
+        f"{hostile.violations} sessions ended\n"
     )
 
 
