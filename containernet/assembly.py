@@ -24,6 +24,7 @@ from .contracts import (
     Settings,
     TellsAtOnce,
 )
+from .edge import Edge
 from .errors import ConfigError, StoreUnavailable
 from .model import NetworkConfig, Node
 
@@ -84,7 +85,7 @@ def assembled(config: Config, *, kernel: Kernel | None = None) -> Iterator[Parts
         else:
             routes = loading.route_store(config.routes.name, config.routes.options)
             stack.callback(routes.close)
-        local = loading.local_dataplane(config.local.name, config.local.options)
+        local = Edge(loading.local_dataplane(config.local.name, config.local.options), config.edge)
         if isinstance(leases, TellsAtOnce):
             leases.starting()
         settings = _settings(config, leases)

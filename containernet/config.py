@@ -17,12 +17,14 @@ from typing import Any
 import attrs
 
 from .contracts import Kernel, Options, Underlay
+from .edge import EdgeOptions
 from .errors import ConfigError
 from .model import Interface, NetworkConfig, Node, Pool, Prefix, overlaps
 from .options import build, unknown_key
 
 DEFAULT_PATH = Path("/etc/containernet/containernet.toml")
 SUBNET_LENGTH = {4: 24, 6: 64}
+EDGE = tuple(field.name for field in attrs.fields(EdgeOptions))  # keys of [dataplane]
 REMOTE = "vxlan"  # where neither file nor store says how hosts reach each other
 
 
@@ -130,6 +132,7 @@ class Config:
     routes: Choice = Choice(name="sqlite", options={})
     local: Choice = Choice(name="bridge", options={})
     remote: Choice | None = None
+    edge: EdgeOptions = attrs.Factory(EdgeOptions)
     kernel: Choice = Choice(name="netlink", options={})
     daemon: DaemonTable = DaemonTable()
 
@@ -193,11 +196,12 @@ def parse(document: Mapping[str, Any]) -> Config:
         routes=_choice("store", store, "routes", "sqlite"),
         local=_choice("dataplane", dataplane, "local", "bridge"),
         remote=_choice("dataplane", dataplane, "remote", REMOTE) if {"remote", REMOTE} & {*dataplane} else None,
+        edge=build(EdgeOptions, {key: dataplane[key] for key in EDGE if key in dataplane}, table="dataplane"),
         kernel=_choice("kernel", kernel, "backend", "netlink"),
         daemon=build(DaemonTable, tables.take("daemon"), table="daemon"),
     )
     _refuse_leftovers("store", store, ("leases", "routes"))
-    _refuse_leftovers("dataplane", dataplane, ("local", "remote"))
+    _refuse_leftovers("dataplane", dataplane, ("local", "remote", *EDGE))
     _refuse_leftovers("kernel", kernel, ("backend",))
     tables.refuse_leftovers()
     return config

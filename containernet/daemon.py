@@ -98,7 +98,7 @@ def run(config: Config, *, leave: bool = False) -> None:
             store=config.routes.name,
             settings=parts.settings
             or Settings(network=network, dataplane=parts.dataplane.name, options=parts.dataplane.options),
-            subnets_taken=lambda node: _write_subnet_file(config.daemon.subnet_file, node, network),
+            subnets_taken=lambda node: _write_subnet_file(config, node, network),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
@@ -171,10 +171,11 @@ def _text(request: Mapping[str, Any], key: str, default: str = "") -> str:
     return value
 
 
-def _write_subnet_file(path: str, node: Node, network: NetworkConfig) -> None:
-    if path:
+def _write_subnet_file(config: Config, node: Node, network: NetworkConfig) -> None:
+    if path := config.daemon.subnet_file:
+        masquerade = all(config.edge.masquerades(subnet.version) for subnet in node.subnets)
         try:
-            subnet_file.write(Path(path), node, network)
+            subnet_file.write(Path(path), node, network, masquerade=masquerade)
         except OSError as error:
             log.error("cannot write %s: %s; who reads it has the old subnet", path, error)
 

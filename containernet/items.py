@@ -1,12 +1,15 @@
-"""What a kernel can hold: links, bridge ports, addresses, sysctls, fdb entries, neighbours, routes.
+"""What a kernel can hold: links, ports of bridges, addresses, sysctls, neighbours, routes, and so on.
 
 An item is a value. Its `key` is the kernel's own identity (two items of one key cannot both exist), its `rank`
 says when it is created relative to the others (the reverse order deletes), `link` names the interface
-without which it cannot exist. Each prints itself in the words of `ip` and `bridge`, since that is the language
-in which an operator can check it.
+without which it cannot exist. Each prints itself in the words of `ip`, `bridge` and `nft`, since that is the
+language in which an operator can check it.
 
 A key is worked out once, and of numbers and strings alone: it is looked up some twenty times on the way from a
 route to the kernel, and an `ipaddress` object takes ten times as long to hash as a number.
+
+What is done by rules (masquerade, ports, guards) is `enforced`, unless a kernel tells of it while the rules
+that make it work are not as they should be; so it is never equal to what is wanted.
 
 Equality is what the planner compares. What matters only at the moment of creation (where the far end of a
 veth goes) is left out of it, because a kernel cannot tell it afterwards.
@@ -27,8 +30,12 @@ Key = tuple[object, ...]
 
 
 class Rank(enum.IntEnum):
-    """The order of creation: nothing is made before what it stands on."""
+    """The order of creation: nothing is made before what it stands on.
 
+    A guard comes before the link that it guards and goes after it: there is no moment without.
+    """
+
+    GUARD = -1
     LINK = 0
     PORT = 1
     ADDRESS = 2
@@ -36,6 +43,7 @@ class Rank(enum.IntEnum):
     FDB = 4
     NEIGHBOUR = 5
     ROUTE = 6
+    TRANSLATION = 7
 
 
 @attrs.frozen(kw_only=True)
@@ -408,7 +416,142 @@ def _hop_order(route: KernelRoute) -> tuple[int, ...]:
             return (gateway.version, int(gateway))
 
 
-Item = Link | BridgePort | InterfaceAddress | Sysctl | FdbEntry | Neighbour | KernelRoute
+def _numbers(prefix: Prefix) -> Key:
+    return prefix.version, int(prefix.network_address), prefix.prefixlen
+
+
+def _ascending(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    return tuple(sorted(addresses, key=lambda each: (each.version, int(each))))
+
+
+@attrs.frozen(kw_only=True)
+class Masquerade:
+    """What goes from a pool to outside of it gets the host's own address as its source (RFC 3022 s2.2, NAPT).
+
+    Not what goes to another container, on whichever host, and not multicast.
+    """
+
+    rank: ClassVar[Rank] = Rank.TRANSLATION
+    link: ClassVar[str] = ""
+    pool: Prefix
+    enforced: bool = attrs.field(default=True, repr=False)
+    key: Key = attrs.field(init=False, eq=False, repr=False)
+
+    @key.default
+    def _key(self) -> Key:
+        """The pool."""
+        return ("masquerade", *_numbers(self.pool))
+
+    def __str__(self) -> str:
+        return f"masquerade saddr {self.pool} daddr != {self.pool}"
+
+
+@attrs.frozen(kw_only=True)
+class Hairpin:
+    """What a port of the host led back to where it came from gets the host's own address as its source.
+
+    The container that is led to would otherwise answer its neighbour, or itself, past the host, and nobody
+    would know the answer. For IPv4, the host's own connections from 127.0.0.0/8 are included.
+
+    Args:
+        subnet: whose containers are on this host.
+    """
+
+    rank: ClassVar[Rank] = Rank.TRANSLATION
+    link: ClassVar[str] = ""
+    subnet: Prefix
+    enforced: bool = attrs.field(default=True, repr=False)
+    key: Key = attrs.field(init=False, eq=False, repr=False)
+
+    @key.default
+    def _key(self) -> Key:
+        """The subnet."""
+        return ("hairpin", *_numbers(self.subnet))
+
+    def __str__(self) -> str:
+        return f"masquerade ct status dnat saddr {self.subnet} daddr {self.subnet}"
+
+
+@attrs.frozen(kw_only=True)
+class PortForward:
+    """What comes to a port of the host goes to a container instead.
+
+    Args:
+        protocol: tcp, udp or sctp.
+        host_ip: the address that it comes to; None: any of the host's own, of the container's family.
+        host_port, port: on the host, and on the container.
+        address: the container's.
+    """
+
+    rank: ClassVar[Rank] = Rank.TRANSLATION
+    link: ClassVar[str] = ""
+    protocol: str
+    host_ip: Address | None = None
+    host_port: int
+    address: Address
+    port: int
+    enforced: bool = attrs.field(default=True, repr=False)
+    key: Key = attrs.field(init=False, eq=False, repr=False)
+
+    @key.default
+    def _key(self) -> Key:
+        """What it is about: family, protocol, the host's address and port."""
+        own = -1 if self.host_ip is None else int(self.host_ip)
+        return ("port", self.address.version, self.protocol, own, self.host_port)
+
+    def __str__(self) -> str:
+        to = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        at = "" if self.host_ip is None else f"daddr {self.host_ip} "
+        return f"port {at}{self.protocol} dport {self.host_port} dnat to {to}:{self.port}"
+
+
+@attrs.frozen(kw_only=True)
+class SourceGuard:
+    """What comes in by an interface is dropped unless it is from these addresses, and claims no others.
+
+    On a port of a bridge ARP and neighbour discovery are looked at too: a container cannot say that another's
+    address is its own, nor that it is a router. Duplicate address detection passes, for these addresses.
+
+    Args:
+        interface: the name of the link; it need not be there.
+        mac: the only link-layer address that frames may come from.
+        addresses: the only sources of packets, in ascending order.
+        bridged: the link is a port of a bridge.
+    """
+
+    rank: ClassVar[Rank] = Rank.GUARD
+    link: ClassVar[str] = ""
+    interface: str
+    mac: str
+    addresses: tuple[Address, ...] = attrs.field(converter=_ascending)
+    bridged: bool
+    enforced: bool = attrs.field(default=True, repr=False)
+    key: Key = attrs.field(init=False, eq=False, repr=False)
+
+    @key.default
+    def _key(self) -> Key:
+        """The interface, in one of two places."""
+        return ("guard", self.interface, self.bridged)
+
+    def __str__(self) -> str:
+        where = "bridge" if self.bridged else "inet"
+        allowed = ", ".join(map(str, self.addresses))
+        return f"guard {where} iifname {self.interface} ether saddr {self.mac} saddr {{ {allowed} }}"
+
+
+Item = (
+    Link
+    | BridgePort
+    | InterfaceAddress
+    | Sysctl
+    | FdbEntry
+    | Neighbour
+    | KernelRoute
+    | Masquerade
+    | Hairpin
+    | PortForward
+    | SourceGuard
+)
 
 
 def by_key(items: Iterable[Item]) -> dict[Key, Item]:

@@ -201,6 +201,7 @@ class Node:
         mtu: the underlay link's MTU, octets.
         overhead: octets that the remote dataplane adds to a packet between containers; 0 or more.
         subnets: what the node has leased, at most one per family, IPv4 first.
+        pools: the ranges of all containers' addresses, on whichever host, IPv4 first.
     """
 
     name: str = attrs.field(validator=_check_name)
@@ -209,9 +210,11 @@ class Node:
     mtu: int = 1500
     overhead: int = 0
     subnets: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
+    pools: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
 
     def __attrs_post_init__(self) -> None:
         _at_most_one_per_family("subnets", self.subnets)
+        _at_most_one_per_family("pools", self.pools)
 
     def address(self, version: int) -> Address | None:
         """Return the underlay address of that family that peers send to, or None."""
@@ -370,6 +373,8 @@ class PortMapping:
         own = self.host_ip
         if own is not None and (own.is_multicast or getattr(own, "scope_id", None) or int(own) == 0xFFFFFFFF):
             raise ConfigError(f"host_ip {own}: expected an address of this host, without a zone")
+        if own is not None and own.version == 6 and own.is_loopback:
+            raise ConfigError(f"host_ip {own}: Linux leads nothing from ::1 to a container; use 127.0.0.1")
 
     def serves(self, version: int) -> bool:
         """Return whether packets of that family come in by it."""

@@ -35,7 +35,8 @@ class Rendering:
 def with_subnets(node: Node, subnets: tuple[Prefix, ...], *, network: NetworkConfig, remote: Dataplane) -> Node:
     """Return the node as it is with `subnets` held, and with the overhead that containers leave room for."""
     overhead = max(remote.overhead(pool.version) for pool in network.pools)
-    return attrs.evolve(node, subnets=subnets, overhead=overhead)
+    pools = [pool.prefix for pool in network.pools]
+    return attrs.evolve(node, subnets=subnets, pools=pools, overhead=overhead)
 
 
 def host_items(node: Node, *, local: LocalDelivery, remote: Dataplane) -> tuple[Item, ...]:

@@ -34,6 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("source", nargs="?", default="", metavar="SRC", help="a container; default: this host")
     parser.add_argument("destination", metavar="DST", help="an address, or a container of this host")
     parser.add_argument("--family", type=int, choices=(4, 6), default=0, help="where DST is a container")
+    parser.add_argument("--port", default="", help="of DST, such as 8080 or udp/53; default: an echo request")
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=explain)
 
@@ -61,6 +62,8 @@ def status(arguments: argparse.Namespace) -> int:
     print(f"containers  {len(answer['endpoints'])}, MTU {answer['container_mtu']}")
     for endpoint in answer["endpoints"]:
         print(f"  {endpoint['container']} {endpoint['interface']} {' '.join(endpoint['addresses'])}")
+        for port in endpoint["ports"]:
+            print(f"    port {jsonform.port_from_json(port)}")
     for warning in answer["warnings"]:
         show_line(f"warning: {warning}")
     return 0 if answer["ready"] else NOT_READY
@@ -148,12 +151,17 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def explain(arguments: argparse.Namespace) -> int:
     """Show a packet's way; 1 if something is wrong with it."""
-    from containernet.sight import explain_here
+    from containernet.sight import explain_here, port
 
     config = load(arguments)
     with closing(loading.kernel(config.kernel.name, config.kernel.options)) as kernel:
         way = explain_here(
-            config, kernel, arguments.destination, source=arguments.source, version=arguments.family
+            config,
+            kernel,
+            arguments.destination,
+            source=arguments.source,
+            version=arguments.family,
+            port=port(arguments.port),
         )
     return show_way(way, json=arguments.json)
 

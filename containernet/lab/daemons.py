@@ -19,13 +19,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from .. import control
+from .. import control, loading
 from ..errors import ConfigError, ContainernetError, DaemonUnavailable
+from ..items import Hairpin, SourceGuard
+from ..planning import Create, Delete
 from . import build, cluster, mesh, namespaces, server
 from .topology import Host, Topology
 
@@ -49,8 +52,11 @@ def log_file(host: str) -> Path:
     return directory(host) / "log"
 
 
-def config(topology: Topology, host: Host) -> str:
+def config(topology: Topology, host: Host, *, edge: bool = True) -> str:
     """Return a host's config file.
+
+    Args:
+        edge: what an operator gets who says nothing; False: for a kernel without nftables.
 
     Raises:
         ConfigError: no lab can be made with that store.
@@ -64,7 +70,8 @@ def config(topology: Topology, host: Host) -> str:
     leases = "sqlite" if topology.store == "bgp" else topology.store  # BGP gives nobody a subnet
     lines += ["[store]", f'leases = "{leases}"', f'routes = "{topology.store}"']
     lines += _STORES[topology.store](topology, host)
-    lines += ["[dataplane]", 'local = "bridge"', f'remote = "{topology.dataplane}"']
+    lines += ["[dataplane]", f'local = "{topology.local}"', f'remote = "{topology.dataplane}"']
+    lines += [] if edge else ["masquerade = false", "guard = false"]
     lines += [f"[dataplane.{topology.dataplane}]", *topology.options]
     if topology.dataplane == "bridge":
         lines += [f'uplink = "{build.NICS[1]}"']
@@ -111,7 +118,17 @@ def start(topology: Topology, host: Host) -> Started:
     """Start a host's daemon, or the store's server on a host of its own."""
     if host in topology.servers:
         return launch(host.name, server.command(topology, host, directory(host.name) / "data"))
-    return start_with(host.name, config(topology, host))
+    return start_with(host.name, config(topology, host, edge=has_nftables(host.name)))
+
+
+def has_nftables(host: str) -> bool:
+    """Return whether a host's kernel can masquerade and guard, and has the library that it is told by."""
+    guard = SourceGuard(interface="probe", mac="02:00:00:00:00:01", addresses=(), bridged=True)
+    probes = (guard, Hairpin(subnet=ip_network("192.0.2.0/24")))
+    with contextlib.closing(loading.kernel("netlink", {"netns": str(build.path(host))})) as kernel:
+        refused = kernel.execute([Create(each) for each in probes if each.key not in kernel.read()])
+        kernel.execute([Delete(each) for each in probes])
+    return not refused
 
 
 def start_with(host: str, text: str) -> Started:

@@ -25,6 +25,7 @@ from ..items import (
     BridgePort,
     ExternalTunnel,
     FdbEntry,
+    Hairpin,
     InterfaceAddress,
     IpEncap,
     IpTunnel,
@@ -32,7 +33,10 @@ from ..items import (
     KernelRoute,
     Key,
     Link,
+    Masquerade,
     Neighbour,
+    PortForward,
+    SourceGuard,
     Sysctl,
     Veth,
     Vxlan,
@@ -96,6 +100,23 @@ ADDRESSES = [
     for text in ("10.0.0.1/24", "10.0.0.1/32", "fd00::1/64", "fd00::2/128")
 ]
 
+POOLS = [ip_network(text) for text in ("10.4.0.0/16", "fd00:4::/48")]
+HERE = [prefix[2] for prefix in (FOUR.destination, SIX.destination)]
+FORWARDS = [
+    PortForward(protocol=protocol, host_port=80, address=own, port=8080)
+    for own in HERE
+    for protocol in ("tcp", "udp", "sctp")
+]
+AT_ONE = [
+    PortForward(protocol="tcp", host_ip=ip_address(at), host_port=80, address=own, port=8080)
+    for at, own in zip(("192.0.2.1", "2001:db8::1"), HERE, strict=True)
+]
+GUARDS = [
+    SourceGuard(interface=name, mac=MAC, addresses=own, bridged=bridged)
+    for name, own in (("veth0", HERE), ("veth1", HERE[:1]))
+    for bridged in (True, False)
+]
+
 # Of every kind: items, and what each may become in one step.
 KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
     Bridge: ((BRIDGE, attrs.evolve(BRIDGE, mtu=1300, mac="02:00:00:00:00:03")),),
@@ -124,6 +145,18 @@ KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
         *(pair for plain in (FOUR, SIX) for pair in pairwise(_several(plain))),
         *pairwise([each for plain in (FOUR, SIX) for each in (plain, _end(plain), plain)]),
         *pairwise([FOUR, VIA_SIX, multipath([VIA_SIX, *VIA_FOUR]), FOUR]),
+    ),
+    Masquerade: tuple((Masquerade(pool=pool), Masquerade(pool=pool)) for pool in POOLS),
+    Hairpin: tuple(
+        (Hairpin(subnet=each), Hairpin(subnet=each)) for each in (FOUR.destination, SIX.destination)
+    ),
+    PortForward: tuple((each, attrs.evolve(each, port=8081)) for each in (*FORWARDS, *AT_ONE)),
+    SourceGuard: tuple(
+        pair
+        for guard in GUARDS
+        for pair in pairwise(
+            [guard, attrs.evolve(guard, addresses=HERE[1:]), attrs.evolve(guard, mac="02:00:00:00:00:0b")]
+        )
     ),
 }
 
@@ -310,6 +343,22 @@ class KernelContract(OnKernelBed):
     def test_route(self) -> None:
         """Routes come, change their gateway, and go, in both families, in any table, with any metric."""
         self.comes_changes_and_goes(KernelRoute)
+
+    def test_masquerade(self) -> None:
+        """A pool is masqueraded, and is not any more, in both families."""
+        self.comes_changes_and_goes(Masquerade)
+
+    def test_hairpin(self) -> None:
+        """What a port leads back is masqueraded, and is not any more, in both families."""
+        self.comes_changes_and_goes(Hairpin)
+
+    def test_port_forward(self) -> None:
+        """Ports come, lead elsewhere, and go, of each protocol, at one address or at all, in both families."""
+        self.comes_changes_and_goes(PortForward)
+
+    def test_source_guard(self) -> None:
+        """A guard comes, before what it guards, changes, and goes, on a bridge and without one."""
+        self.comes_changes_and_goes(SourceGuard)
 
     def test_device_made_anew(self) -> None:
         """A device that needs another to be gone takes its place, with all that stood on it, in one plan."""

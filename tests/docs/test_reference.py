@@ -23,6 +23,7 @@ from containernet_backends.host_gw import HostGateway
 from containernet_backends.ipip import Ipip
 from containernet_backends.memory import MemoryOptions
 from containernet_backends.netlink.kernel import NetlinkOptions
+from containernet_backends.routed import Routed
 from containernet_backends.sqlite.store import SqliteOptions
 from containernet_backends.static import StaticOptions
 from containernet_backends.vxlan import Vxlan
@@ -38,6 +39,7 @@ TABLES: dict[str, type[attrs.AttrsInstance]] = {
     "store.etcd": EtcdOptions,
     "store.static": StaticOptions,
     "dataplane.bridge": Bridge,
+    "dataplane.routed": Routed,
     "dataplane.host-gw": HostGateway,
     "dataplane.vxlan": Vxlan,
     "dataplane.ipip": Ipip,
@@ -96,7 +98,8 @@ def test_the_words_for_backends_are_documented_with_their_defaults() -> None:
     """Those keys choose, and are in no class of their own."""
     config = Config()
     assert documented("store") == {"leases": config.leases.name, "routes": config.routes.name}
-    assert documented("dataplane") == {"local": config.local.name, "remote": REMOTE}
+    names = {"local": config.local.name, "remote": REMOTE}
+    assert documented("dataplane") == names | attrs.asdict(config.edge)
     assert documented("kernel") == {"backend": config.kernel.name}
 
 

@@ -43,6 +43,9 @@ leases = "etcd"
 routes = "etcd"
 [store.etcd]
 endpoints = {json.dumps(server.endpoints(lab.topology))}
+[dataplane]
+masquerade = false
+guard = false
 [daemon]
 state_dir = "{home}"
 run_dir = "{home}"

@@ -52,6 +52,11 @@ class Netns:
         command = ["nsenter", f"--net={self.path}", "ip", *line.split()]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
+    def nft(self, line: str) -> bool:
+        """Run `nft` with these words inside; return whether it could."""
+        command = ["nsenter", f"--net={self.path}", "nft", line]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
     def bridge(self, line: str) -> str:
         """Run `bridge` with these words inside."""
         return self.run("bridge", *line.split())

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import functools
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from containernet.items import FdbEntry, InterfaceAddress, Item, KernelRoute, Link, Neighbour
-from containernet.lab import build, whole
+from containernet.items import (
+    FdbEntry,
+    InterfaceAddress,
+    Item,
+    KernelRoute,
+    Link,
+    Masquerade,
+    Neighbour,
+    SourceGuard,
+)
+from containernet.lab import build, daemons, namespaces, whole
 from containernet.lab.cluster import Lab
 
 from . import labs
@@ -34,7 +44,7 @@ def built(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 # What each dataplane has on a host with one peer and one container, in both families.
 KINDS = {
-    "vxlan": (KernelRoute, Neighbour, FdbEntry, InterfaceAddress, Link),
+    "vxlan": (KernelRoute, Neighbour, FdbEntry, InterfaceAddress, Link, Masquerade, SourceGuard),
     "ipip": (KernelRoute, InterfaceAddress, Link),
     "host-gw": (KernelRoute, InterfaceAddress, Link),
     "bridge": (KernelRoute, InterfaceAddress, Link),
@@ -45,6 +55,12 @@ def test_what_is_deleted_comes_back(built: Lab) -> None:
     """All items of a kind are deleted at once; the kernel is soon what it was, and every packet arrives."""
     for kind in KINDS[built.topology.dataplane]:
         _heals(built, functools.partial(_delete_all, kind))
+
+
+def test_a_flush_of_nftables_heals(built: Lab) -> None:
+    """As an operator's firewall script does it at each start; where the daemon has anything there."""
+    if built.call(functools.partial(daemons.has_nftables, HOST)):
+        _heals(built, _flush_nftables)
 
 
 @pytest.mark.parametrize("change", ["down", "mtu", "mac", "down and up"])
@@ -96,6 +112,12 @@ def _delete_all(kind: type[Item]) -> int:
     wanted = [item for item in labs.items_inside(HOST).values() if isinstance(item, kind)]
     labs.delete(HOST, wanted)
     return len(wanted)
+
+
+def _flush_nftables() -> int:
+    with namespaces.network(build.path(HOST)):
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+    return 1
 
 
 def _change_links(change: str) -> int:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import cache
+from ipaddress import ip_network
 
 import pytest
 
-from containernet.items import ExternalTunnel, InterfaceAddress, IpTunnel, Item, KernelRoute
-from containernet.planning import Delete
+from containernet.items import (
+    ExternalTunnel,
+    Hairpin,
+    InterfaceAddress,
+    IpTunnel,
+    Item,
+    KernelRoute,
+    Masquerade,
+    PortForward,
+    SourceGuard,
+)
+from containernet.planning import Create, Delete
 from containernet.testing import (
     EntersNamespacesContract,
     FindsRivalsContract,
@@ -27,6 +38,7 @@ pytestmark = pytest.mark.kernel
 
 
 # How to make a device whose driver a kernel may lack.
+NFTABLES: frozenset[type] = frozenset({Masquerade, Hairpin, PortForward, SourceGuard})
 DRIVERS: dict[type, str] = {
     IpTunnel: "4 type ipip local 192.0.2.9",
     ExternalTunnel: "6 type ip6tnl external",
@@ -75,6 +87,13 @@ def bed_with(options: Mapping[str, object]) -> KernelBed:
     return KernelBed(open=open_kernel, lose=lose, occupy=occupy, netns=container.path, close=close)
 
 
+@cache
+def without_nftables() -> frozenset[type]:
+    """Return what this kernel cannot hold for want of nftables' families."""
+    with closing(Netns()) as probe:
+        return frozenset() if probe.nft("add table inet probe") else NFTABLES
+
+
 class TestNetlink(
     KernelContract,
     EntersNamespacesContract,
@@ -85,7 +104,7 @@ class TestNetlink(
 ):
     def setup_method(self) -> None:
         """Take away the drivers that this kernel lacks: those devices it has to refuse."""
-        self.supports = frozenset(KernelContract.supports - lacking())
+        self.supports = frozenset(KernelContract.supports - lacking() - without_nftables())
         super().setup_method()
 
     def bed(self) -> KernelBed:
@@ -125,6 +144,18 @@ class TestEveryDriver:
         """It comes with the routes over it, changes, makes room for another, and goes."""
         suite.comes_changes_and_goes(kind)
         suite.is_made_anew(kind)
+
+    @pytest.mark.parametrize("kind", NFTABLES, ids=lambda kind: kind.__name__)
+    def test_what_this_kernel_cannot_hold_is_refused(self, suite: TestNetlink, kind: type) -> None:
+        """It has nf_tables, and not the families that are needed."""
+        assert without_nftables()
+        suite.comes_changes_and_goes(kind)
+
+    def test_the_refusal_says_what_to_do(self, suite: TestNetlink) -> None:
+        """Which modules, or which option."""
+        (failure,) = suite.open().execute([Create(Masquerade(pool=ip_network("10.4.0.0/16")))])
+        assert "modprobe" in failure.reason
+        assert "switch off masquerade" in failure.reason
 
     def test_all_kinds_together(self, suite: TestNetlink) -> None:
         """In any order, with drift and failures."""

@@ -118,7 +118,7 @@ def _stand(topology: Topology) -> None:
         daemons.start_ready(topology, topology.servers)
     again = "[store.etcd]\nannounce_again = 1.0"
     started = [
-        daemons.start_with(host.name, daemons.config(topology, host).replace("[store.etcd]", again))
+        daemons.start_with(host.name, daemons.config(topology, host, edge=False).replace("[store.etcd]", again))
         for host in topology.members
     ]
     daemons.wait_ready(started, deadline=60)

@@ -76,7 +76,10 @@ def test_an_address_and_a_mac_can_be_asked_for(args: str, config: dict[str, Any]
         ({"HostPort": 8080, "ContainerPort": 80, "Protocol": "UDP", "HostIP": ""}, {"protocol": "udp"}),
         ({"hostPort": 8080, "containerPort": 80, "protocol": None, "hostIP": None}, {}),
         ({"hostPort": 8080, "containerPort": 80, "hostIP": "192.0.2.1"}, {"host_ip": ip_address("192.0.2.1")}),
-        ({"hostPort": 8080, "containerPort": 80, "hostIP": "::1"}, {"host_ip": ip_address("::1")}),
+        (
+            {"hostPort": 8080, "containerPort": 80, "hostIP": "2001:db8::1"},
+            {"host_ip": ip_address("2001:db8::1")},
+        ),
         ({"hostPort": 8080, "containerPort": 80, "protocol": "SCTP"}, {"protocol": "sctp"}),
     ],
 )

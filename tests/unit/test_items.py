@@ -15,6 +15,7 @@ from containernet.items import (
     BridgePort,
     ExternalTunnel,
     FdbEntry,
+    Hairpin,
     InterfaceAddress,
     IpEncap,
     IpTunnel,
@@ -22,8 +23,11 @@ from containernet.items import (
     KernelRoute,
     Key,
     Link,
+    Masquerade,
     Neighbour,
+    PortForward,
     Rank,
+    SourceGuard,
     Sysctl,
     Veth,
     Vxlan,
@@ -35,6 +39,12 @@ VXLAN = Vxlan(vni=1, local=ip_address("192.0.2.1"), port=8472, dev="eth0")
 MAC = "02:00:00:00:00:01"
 
 WORDS: list[tuple[Item, str]] = [
+    (
+        SourceGuard(
+            interface="veth0", mac=MAC, addresses=map(ip_address, ("fd00:4::2", "10.4.1.2")), bridged=True
+        ),
+        f"guard bridge iifname veth0 ether saddr {MAC} saddr {{ 10.4.1.2, fd00:4::2 }}",
+    ),
     (
         Link(name="vx0", type=VXLAN, mac=MAC, mtu=1450),
         f"link vx0 address {MAC} mtu 1450 up type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning",
@@ -82,6 +92,25 @@ WORDS: list[tuple[Item, str]] = [
             encap=IpEncap(source=IPv6Address("2001:db8::1"), destination=IPv6Address("2001:db8::2")),
         ),
         "route fd00::/64 encap ip6 src 2001:db8::1 dst 2001:db8::2 dev t6",
+    ),
+    (Masquerade(pool=ip_network("10.4.0.0/16")), "masquerade saddr 10.4.0.0/16 daddr != 10.4.0.0/16"),
+    (
+        Hairpin(subnet=ip_network("10.4.1.0/24")),
+        "masquerade ct status dnat saddr 10.4.1.0/24 daddr 10.4.1.0/24",
+    ),
+    (
+        PortForward(protocol="tcp", host_port=8080, address=ip_address("10.4.1.2"), port=80),
+        "port tcp dport 8080 dnat to 10.4.1.2:80",
+    ),
+    (
+        PortForward(
+            protocol="udp",
+            host_ip=ip_address("2001:db8::1"),
+            host_port=53,
+            address=ip_address("fd00:4::2"),
+            port=5353,
+        ),
+        "port daddr 2001:db8::1 udp dport 53 dnat to [fd00:4::2]:5353",
     ),
 ]
 

@@ -69,6 +69,7 @@ def test_an_endpoint_has_ports(ports: tuple[PortMapping, ...]) -> None:
         {"host_ip": ip_address("224.0.0.1")},
         {"host_ip": ip_address("255.255.255.255")},
         {"host_ip": ip_address("ff02::1")},
+        {"host_ip": ip_address("::1")},
         {"host_ip": ip_address("fe80::1%eth0")},
     ],
     ids=str,

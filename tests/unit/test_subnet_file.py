@@ -44,8 +44,9 @@ def node(*subnets: str) -> Node:
 )
 def test_flannels_lines(subnets: tuple[str, ...], pools: tuple[Pool, ...], expected: str) -> None:
     """The bridge's address, not the subnet's; the MTU is the containers'."""
-    content = subnet_file.content(node(*subnets), NetworkConfig(pools=pools))
-    assert content == f"{expected}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n"
+    for masquerade, said in ((True, "true"), (False, "false")):
+        content = subnet_file.content(node(*subnets), NetworkConfig(pools=pools), masquerade=masquerade)
+        assert content == f"{expected}FLANNEL_MTU=1450\nFLANNEL_IPMASQ={said}\n"
 
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "flannel" / "subnet.env"
     network = NetworkConfig(pools=(FOUR,))
     for subnet in ("10.5.1.0/24", "10.5.2.0/24"):
-        subnet_file.write(path, node(subnet), network)
+        subnet_file.write(path, node(subnet), network, masquerade=True)
         assert f"FLANNEL_SUBNET={subnet.replace('0/24', '1/24')}\n" in path.read_text()
     assert [each.name for each in path.parent.iterdir()] == ["subnet.env"]
 
@@ -61,5 +62,6 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     """The daemon logs it and goes on."""
     (tmp_path / "file").write_text("")
+    network = NetworkConfig(pools=(FOUR,))
     with pytest.raises(OSError, match="file"):
-        subnet_file.write(tmp_path / "file" / "subnet.env", node("10.5.1.0/24"), NetworkConfig(pools=(FOUR,)))
+        subnet_file.write(tmp_path / "file" / "subnet.env", node("10.5.1.0/24"), network, masquerade=False)

@@ -1,9 +1,10 @@
 """The Kernel contract on Linux: one network namespace, spoken to over rtnetlink and /proc/sys.
 
 `read` dumps what carries our mark. `execute` groups operations: routes, neighbours, fdb entries and addresses
-that follow one another go to the kernel as one batch (`programming`); links, ports and sysctls one by one.
-`changed` compares what the kernel reports with what `read` last saw and `execute` asked for since (`view`), so
-that neither our own work nor other people's wakes anybody.
+that follow one another go to the kernel as one batch (`programming`); what is in nftables as one transaction;
+links, ports of bridges and sysctls one by one. `changed` compares what the kernel reports with what `read` last
+saw and `execute` asked for since (`view`, `nft_generations`), so that neither our own work nor other people's
+wakes anybody.
 
 One lock is held while `read` or `execute` runs; `changed` takes it only to judge what has arrived. So it
 always judges finished work.
@@ -28,6 +29,7 @@ from containernet.options import between, build
 from containernet.planning import Create, Delete, Operation
 from containernet.tables import Tables
 
+from . import constants as c
 from .conflicts import Occupants
 from .encoding import BATCHED
 from .frames import Refusal
@@ -35,13 +37,17 @@ from .links import change_link, change_port, read_links
 from .monitor import Listener
 from .namespaces import Namespace
 from .nexthops import PLAIN_GATEWAYS, Nexthops
+from .nft_elements import TABLED
+from .nft_generations import Generations
+from .nft_library import Nft
+from .nft_tables import NftTables
 from .ownership import keeps_address_protocol
 from .programming import Programmer
 from .reading import read_items
 from .recall import Recall
 from .refusals import FORBIDDEN, Refused, explain
 from .removal import Removals
-from .rivals import find_rivals
+from .rivals import find_rivals, forwarded
 from .socket import NetlinkSocket
 from .sysctls import change_sysctl, read_sysctl
 from .tables import FORWARDING, read_tables
@@ -84,6 +90,8 @@ class NetlinkKernel:
         self._programmer = Programmer(self._nexthops)
         self._view = View(address_protocol=keeps_address_protocol(platform.release()), nexthops=self._nexthops)
         self._recall = Recall(same=self._view.same)
+        self._generations = Generations(self._open_netfilter)
+        self._tables = NftTables(lambda: self._enter(Nft), self._generations)
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -104,7 +112,7 @@ class NetlinkKernel:
             )
             self._view.reset(links, items, stood_on)
             settings = self.sysctls(self._sysctls.values()) if self._sysctls else []
-            return {**items, **{setting.key: setting for setting in settings}}
+            return {**items, **{setting.key: setting for setting in settings}, **self._tabled()}
 
     def execute(self, operations: Sequence[Operation]) -> Sequence[Failure]:
         """Carry the operations out in order, see Kernel.execute.
@@ -115,10 +123,13 @@ class NetlinkKernel:
         failures: list[Failure] = []
         with self._lock:
             socket = self._open()
-            self._view.expect(operations)
+            self._view.expect(operation for operation in operations if type(operation.item) not in TABLED)
             self._beside.clear()
-            for batched, run in _runs(operations):
-                failures += self._batch(socket, run) if batched else self._each(socket, run)
+            for way, run in _runs(operations):
+                if way is NftTables:
+                    failures += self._tables.execute(run)
+                else:
+                    failures += self._batch(socket, run) if way is Programmer else self._each(socket, run)
             self._programmer.tidy(socket)
             self._view.refused(failures, beside=self._beside)
         if failures:
@@ -157,7 +168,8 @@ class NetlinkKernel:
                 with self._lock:
                     if self._closed:
                         return False
-                    if listener.disturbed(self._view, own_port=self._socket.port if self._socket else 0):
+                    own_port = self._socket.port if self._socket else 0
+                    if listener.disturbed(self._view, self._generations, own_port=own_port):
                         return True
             return False
         finally:
@@ -173,7 +185,7 @@ class NetlinkKernel:
                 self._listener.wake()
             self._stop_listening()
             self._removals.wait()
-            for held in (self._socket, self._namespace):
+            for held in (self._socket, self._tables, self._generations, self._namespace):
                 if held is not None:
                     held.close()
 
@@ -193,12 +205,19 @@ class NetlinkKernel:
     def rivals(self, items: Iterable[Item]) -> Sequence[str]:
         """Return whose items are used instead of those, see FindsRivals."""
         with self._lock:
-            return find_rivals(self._open(), items)
+            items = list(items)
+            return [*find_rivals(self._open(), items), *self._tables.drops(forwarded(items))]
 
     def show_tables(self) -> Tables:
         """Return all that the namespace forwards by, see ShowsTables."""
         with self._lock:
-            return read_tables(self._open(), self.sysctls(FORWARDING))
+            return read_tables(self._open(), [*self.sysctls(FORWARDING), *self._tabled().values()])
+
+    def _tabled(self) -> Mapping[Key, Item]:
+        try:
+            return self._tables.read()
+        except Refused as refused:
+            raise KernelError(f"nftables cannot be read: {refused.reason}") from refused
 
     def _open(self) -> NetlinkSocket:
         if self._closed:
@@ -213,6 +232,9 @@ class NetlinkKernel:
         self._open()
         assert self._namespace is not None
         return self._namespace.run(function)
+
+    def _open_netfilter(self) -> NetlinkSocket:
+        return self._enter(lambda: NetlinkSocket(protocol=c.NETLINK_NETFILTER))
 
     def _listen(self) -> Listener:
         if self._listener is None:
@@ -269,13 +291,19 @@ class NetlinkKernel:
         return [failures[at] for at in sorted(failures)]
 
 
-def _runs(operations: Sequence[Operation]) -> Iterator[tuple[bool, Sequence[Operation]]]:
-    """Yield operations in order, by whether they go in batches."""
+def _runs(operations: Sequence[Operation]) -> Iterator[tuple[type | None, Sequence[Operation]]]:
+    """Yield operations in order, by how they are spoken of."""
     if {operation.item.__class__ for operation in operations} <= BATCHED:  # as nearly always, if there are many
-        yield True, operations
+        yield Programmer, operations
         return
-    for batched, group in groupby(operations, lambda operation: type(operation.item) in BATCHED):
-        yield batched, list(group)
+    for way, group in groupby(operations, _way):
+        yield way, list(group)
+
+
+def _way(operation: Operation) -> type | None:
+    """Return how an item is spoken of: in a batch, to nftables, or by itself."""
+    kind = type(operation.item)
+    return Programmer if kind in BATCHED else NftTables if kind in TABLED else None
 
 
 def _failure(operation: Operation, refused: Refusal | Refused) -> Failure:

@@ -7,8 +7,11 @@ import os
 import select
 from itertools import chain
 
+from containernet.errors import ContainernetError
+
 from . import constants as c
 from .frames import Malformed
+from .nft_generations import GROUP, Generations
 from .socket import NetlinkSocket
 from .view import LINKS, View
 
@@ -28,22 +31,27 @@ class Listener:
 
     def __init__(self) -> None:
         self._socket = NetlinkSocket(_GROUPS)
+        self._tables = _listening_to_nftables()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        self._poll.register(self._socket.fileno(), select.POLLIN)
+        for socket in (self._socket, self._tables):
+            if socket is not None:
+                self._poll.register(socket.fileno(), select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
 
     def wait(self, timeout: float) -> bool:
         """Return whether something arrived, or `wake` was called, within `timeout` seconds."""
         return bool(self._poll.poll(max(0.0, timeout) * 1000))
 
-    def disturbed(self, view: View, *, own_port: int) -> bool:
+    def disturbed(self, view: View, generations: Generations, *, own_port: int) -> bool:
         """Return whether what arrived so far contradicts what is believed; True also if something was lost."""
         try:
+            told = self._tables is not None and generations.disturbed(self._tables.notifications())
             heard = self._socket.notifications()
             # A round that is all our own is passed over unread, and the view need not even catch up with it.
             first = next((each for each in heard if each.port != own_port or each.type in LINKS), None)
-            return first is not None and view.differs(chain([first], heard), own_port=own_port)
+            differs = first is not None and view.differs(chain([first], heard), own_port=own_port)
+            return differs or told
         except Malformed:
             return True
         except OSError as error:
@@ -58,4 +66,14 @@ class Listener:
     def close(self) -> None:
         """Close what is held."""
         self._socket.close()
+        if self._tables is not None:
+            self._tables.close()
         os.close(self._wake)
+
+
+def _listening_to_nftables() -> NetlinkSocket | None:
+    """Return a socket that hears of every transaction; None: there is no nftables, or it may not be heard."""
+    try:
+        return NetlinkSocket([GROUP], protocol=c.NETLINK_NETFILTER)
+    except (ContainernetError, OSError):
+        return None

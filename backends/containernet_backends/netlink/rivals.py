@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from containernet.items import InterfaceAddress, Item, KernelRoute
-from containernet.model import contains
+from containernet.items import InterfaceAddress, Item, KernelRoute, Masquerade
+from containernet.model import Prefix, contains
 
 from . import constants as c
 from .links import read_links
@@ -34,6 +34,14 @@ def find_rivals(socket: NetlinkSocket, items: Iterable[Item]) -> Sequence[str]:
     )
     ours = {record.name for record in links.values() if record.ours}
     return [*_of_addresses(socket, names, addresses, ours=ours), *_of_routes(socket, names, routes)]
+
+
+def forwarded(items: Iterable[Item]) -> list[Prefix]:
+    """Return what a host forwards for: its pools as far as they are known here, or its own subnets."""
+    items = list(items)
+    pools = [each.pool for each in items if isinstance(each, Masquerade)]
+    subnets = [each.destination for each in items if isinstance(each, KernelRoute) and each.blackhole]
+    return [*pools, *(own for own in subnets if own.version not in {pool.version for pool in pools})]
 
 
 def _on_link(item: InterfaceAddress) -> bool:

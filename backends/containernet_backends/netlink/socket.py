@@ -33,15 +33,16 @@ _LAST = frozenset({c.NLMSG_DONE, c.NLMSG_ERROR})  # what ends an answer
 
 
 class NetlinkSocket:
-    """A socket of the NETLINK_ROUTE family in the network namespace of the calling thread.
+    """A netlink socket in the network namespace of the calling thread.
 
     Args:
         groups: the multicast groups (RTNLGRP_*) to hear; a socket that hears any is for `notifications` only.
+        protocol: the family, rtnetlink by default.
     """
 
-    def __init__(self, groups: Iterable[int] = ()) -> None:
+    def __init__(self, groups: Iterable[int] = (), *, protocol: int = socket.NETLINK_ROUTE) -> None:
         try:
-            raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         except PermissionError as error:
             raise PermissionRefused(f"netlink socket: {error.strerror}: check seccomp and AppArmor") from error
         except OSError as error:
