@@ -7,6 +7,7 @@ true across them.
 from __future__ import annotations
 
 import hashlib
+from ipaddress import IPv6Address
 
 from .model import Endpoint, Node
 
@@ -31,6 +32,13 @@ def endpoint_mac(node: Node, endpoint: Endpoint) -> str:
 def interface_name(prefix: str, *parts: str) -> str:
     """Return a stable interface name of 15 bytes that begins with `prefix`, for these words."""
     return prefix + _digest(parts).hex()[: 15 - len(prefix)]
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Return the link-local address that Linux gives to an interface by default (RFC 4291 app. A)."""
+    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + identifier)
 
 
 def _digest(parts: tuple[str, ...]) -> bytes:

@@ -144,7 +144,7 @@ class Bridge:
                     destination=DEFAULT_ROUTE[address.version],
                     gateway=gateway,
                     link=endpoint.interface,
-                    metric=_metric(endpoint.interface),
+                    metric=metric(endpoint.interface),
                 )
             )
         return EndpointItems(
@@ -165,7 +165,8 @@ class Bridge:
         )
 
 
-def _metric(interface: str) -> int:
+def metric(interface: str) -> int:
+    """Return the metric of the default route by an interface of a container."""
     # A container with two interfaces has two default routes, and one key is one route. The first has the
     # kernel's own metric (1024 at most); every other name has one of its own, behind it.
     return 0 if interface == "eth0" else 2048 + zlib.crc32(interface.encode()) % 2**20

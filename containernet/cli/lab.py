@@ -55,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     way.add_argument("source", metavar="SRC", help="a host or a container")
     way.add_argument("destination", metavar="DST", help="a host, a container or an address")
     way.add_argument("--family", type=int, choices=(4, 6), default=4, help="where DST is a name (default: 4)")
+    way.add_argument("--port", default="", help="of DST, such as 8080 or udp/53; default: an echo request")
     logs = _add(
         own, "logs", show_log, "print what a host's containernetd has printed, or a server of the store"
     )
@@ -86,6 +87,7 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--hosts", type=int, default=3, help="default: 3")
     parser.add_argument("--containers", type=int, default=2, help="on each host (default: 2)")
     parser.add_argument("--dataplane", default="vxlan", help="between hosts (default: vxlan)")
+    parser.add_argument("--local", default="bridge", help="how a container hangs on its host (default: bridge)")
     parser.add_argument(
         "--option",
         action="append",
@@ -147,6 +149,7 @@ def up(arguments: argparse.Namespace) -> int:
         containers=arguments.containers,
         underlay=arguments.underlay,
         dataplane=arguments.dataplane,
+        local=arguments.local,
         options=tuple(arguments.option),
         store=arguments.store,
         store_members=arguments.members,
@@ -219,9 +222,13 @@ def execute(arguments: argparse.Namespace) -> int:
 def explain(arguments: argparse.Namespace) -> int:
     """Show a packet's way through the lab; 1 if something is wrong with it."""
     from containernet.lab import explain as explaining
+    from containernet.sight import port
 
+    at = port(arguments.port)
     with cluster.find(arguments.name) as lab:
-        way = explaining.explain(lab, arguments.source, arguments.destination, version=arguments.family)
+        way = explaining.explain(
+            lab, arguments.source, arguments.destination, version=arguments.family, port=at
+        )
     return show_way(way, json=arguments.json)
 
 

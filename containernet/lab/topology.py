@@ -125,7 +125,7 @@ class Topology:
         hosts: how many.
         containers: how many on each host.
         underlay: `l2` or `routed`.
-        dataplane: the remote dataplane that the daemons are configured with.
+        dataplane, local: the remote and the local dataplane that the daemons are configured with.
         store: the name of the lease and route store; with `bgp` leases are in the file of `sqlite`.
         store_members: how many servers make up the store, where it has any.
         certificates: directory, absolute, from which the store's servers and its clients have their PEM files:
@@ -148,6 +148,7 @@ class Topology:
     containers: int = attrs.field(default=2, validator=_at_least(0))
     underlay: str = attrs.field(default="l2", validator=_check_underlay)
     dataplane: str = "vxlan"
+    local: str = "bridge"
     store: str = "sqlite"
     store_members: int = attrs.field(default=1, validator=_check_store_members)
     certificates: str = attrs.field(default="", validator=_check_certificates)

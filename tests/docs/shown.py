@@ -17,6 +17,7 @@ from ipaddress import ip_interface, ip_network
 
 import containernet as cn
 from containernet import packet
+from containernet.edge import Edge
 from containernet.lab import capture, ping, whole
 from containernet.lab.topology import Host, Topology
 from tests.docs.pages import TOP
@@ -27,6 +28,7 @@ _POOLS = {
     4: cn.Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),
     6: cn.Pool(prefix=ip_network("fd00:4::/48"), subnet_length=64),
 }
+_LOCAL = {"host", "container", "edge", "routed"}  # parts that are the same under any remote dataplane
 _OPTIONS: dict[str, dict[str, object]] = {"bridge": {"uplink": "eth1"}}
 
 
@@ -37,21 +39,31 @@ def marked() -> Iterator[tuple[str, str, str]]:
 
 
 def items(part: str) -> str:
-    """Return the items of one part: a dataplane's and a family's, or those of host and container under any."""
+    """Return the items of one part: a dataplane's and a family's, or those of host and container under any.
+
+    `routed` is another local dataplane; `edge` is what stands around one, for a container with a port.
+    """
     name, _, version = part.partition(" IPv")
-    remote = cn.remote_dataplane("vxlan" if name in {"host", "container"} else name, _options(name))
-    local = cn.local_dataplane("bridge", _options(name))
+    remote = cn.remote_dataplane("vxlan" if name in _LOCAL else name, _options(name))
+    local = cn.local_dataplane("routed" if name == "routed" else "bridge", _options(name))
     topology = Topology(hosts=2, containers=1, versions=(int(version),))
     node, peer = (_node(host, remote) for host in topology.members)
     container = cn.Endpoint(
         container="host1-c1",
         netns="/run/netns/host1-c1",
         addresses=tuple(ip_interface((each[2], each.prefixlen)) for each in node.subnets),
+        ports=[cn.PortMapping(host_port=8080, container_port=80)],
     )
     delivery = local.endpoint(node, container)
     match name:
         case "host":
             return _lines([*local.host(node), *delivery.host])
+        case "edge":
+            edge = Edge(local)
+            around = [*edge.host(node), *edge.endpoint(node, container).host]
+            return _lines(item for item in around if item not in {*local.host(node), *delivery.host})
+        case "routed":
+            return _lines([*delivery.host, *delivery.container])
         case "container":
             return _lines(delivery.container)
         case "bridge":
@@ -63,7 +75,8 @@ def items(part: str) -> str:
 
 def wire(dataplane: str, underlay: str, where: str, link: str) -> str:
     """Return the headers of one echo request from host1-c1 to host2-c1 as they pass a link of a lab."""
-    topology = Topology(hosts=2, containers=1, dataplane=dataplane, underlay=underlay, versions=(4,))
+    local, remote = ("routed", "vxlan") if dataplane == "routed" else ("bridge", dataplane)
+    topology = Topology(hosts=2, containers=1, dataplane=remote, local=local, underlay=underlay, versions=(4,))
     with whole.up(f"docs-wire-{os.getpid()}", topology) as lab:
         try:
             (target,) = whole.addresses(lab, "host2-c1")
