@@ -6,7 +6,8 @@ JSON are written from the same values. Pure: what can be seen is made in `sight`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -15,10 +16,11 @@ from .hearsay import Announcement, Fault, Hearsay
 from .items import FdbEntry, KernelRoute
 from .model import Address
 from .packet import Ethernet, Ipv4, Ipv6, Layer, Udp
-from .tracing import UNKNOWN, Entry, Hop, Network, Trace, trace
+from .tracing import UNKNOWN, Entry, Hop, Network, Port, Trace, trace
 
 LARGEST = 65535  # octets of an IP packet
 NOTHING_SAID = Hearsay()
+Tracer = Callable[..., Trace]  # of one question; takes `size` and `turn`
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +51,7 @@ class Explanation:
         limit: what becomes of one that is larger; empty: nothing is larger, or none arrives.
         answer: the way back of an echo reply; None: it does not begin within sight.
         notes: what should be known beside it, one line each.
+        port: of the destination; None: it is an echo request.
     """
 
     start: str
@@ -59,6 +62,7 @@ class Explanation:
     limit: str = ""
     answer: Explanation | None = None
     notes: tuple[str, ...] = ()
+    port: Port | None = None
 
     @property
     def first_fault(self) -> Fault | None:
@@ -69,6 +73,7 @@ class Explanation:
     def verdict(self) -> str:
         """Whether it arrives, and if not, what is wrong first; one line."""
         way = f"{self.start} > {self.way.destination}"
+        way += f" {self.port[0]}/{self.port[1]}" if self.port else ""
         if self.wrong is not None:
             return f"{way} does not arrive: {self.wrong}"
         if self.way.left:
@@ -124,6 +129,7 @@ class Explanation:
             "from": self.start,
             "source": str(way.source) if way.source else None,
             "destination": str(way.destination),
+            "port": "/".join(map(str, self.port)) if self.port else None,
             "outcome": "dies" if death else "leaves" if way.left else "arrives",
             "verdict": self.verdict,
             "arrived": way.arrived or None,
@@ -173,39 +179,49 @@ def _outer(headers: Iterable[Layer]) -> Ipv4 | Ipv6:
     return next(layer for layer in headers if isinstance(layer, Ipv4 | Ipv6))
 
 
-def explain(network: Network, start: str, destination: Address, *, said: Hearsay = NOTHING_SAID) -> Explanation:
+def explain(
+    network: Network,
+    start: str,
+    destination: Address,
+    *,
+    said: Hearsay = NOTHING_SAID,
+    port: Port | None = None,
+) -> Explanation:
     """Return the way of a small packet, how large it could be, and whether an answer comes back.
 
     Where there are several ways of equal cost it is the first on which something is wrong, or else the first: a
     fault that meets only some of the flows is the hardest to find by other means.
+
+    Args:
+        port: that the packet goes to; None: it is an echo request.
     """
-    there = _worst(network, start, destination, None, said)
+    there = _worst(start, said, partial(trace, network, start, destination, port=port))
+    there = attrs.evolve(there, port=port)
     way = there.way
-    if not way.arrived or way.arrived == start or there.wrong or way.source is None:
+    if not way.arrived or not way.hops or there.wrong or way.source is None:
         return there
-    return attrs.evolve(there, answer=_worst(network, way.arrived, way.source, destination, said))
+    asked = partial(trace, network, way.arrived, way.source, source=destination, answering=way)
+    return attrs.evolve(there, answer=_worst(way.arrived, said, asked))
 
 
-def _worst(
-    network: Network, start: str, destination: Address, source: Address | None, said: Hearsay
-) -> Explanation:
+def _worst(start: str, said: Hearsay, tracer: Tracer) -> Explanation:
     """Return the first of the ways of equal cost on which something is wrong; if none is, the first."""
-    first = trace(network, start, destination, source=source)
-    tried = [_judged(network, start, first, said)]
+    first = tracer()
+    tried = [_judged(start, first, said, tracer)]
     while not tried[-1].wrong and len(tried) < first.ways:
-        way = trace(network, start, destination, source=source, turn=len(tried))
-        tried.append(_judged(network, start, way, said, turn=len(tried)))
+        turned = partial(tracer, turn=len(tried))
+        tried.append(_judged(start, turned(), said, turned))
     chosen = tried[-1] if tried[-1].wrong else tried[0]
     if first.ways == 1:
         return chosen
     which = f"number {len(tried)}, the first that is wrong" if chosen.wrong else "the first, and none is wrong"
-    note = f"{first.ways} ways of equal cost lead to {destination}; shown is {which}"
+    note = f"{first.ways} ways of equal cost lead to {first.destination}; shown is {which}"
     return attrs.evolve(chosen, notes=(note, *chosen.notes))
 
 
-def _judged(network: Network, start: str, way: Trace, said: Hearsay, *, turn: int = 0) -> Explanation:
+def _judged(start: str, way: Trace, said: Hearsay, tracer: Tracer) -> Explanation:
     wrong = _wrong(way, said)
-    fits, limit = (0, "") if wrong else _largest(network, start, way, turn=turn)
+    fits, limit = (0, "") if wrong else _largest(tracer)
     decisions = [(hop.where, hop.entries) for hop in way.hops]
     if way.death is not None:
         decisions.append((way.death.where, way.death.entries))
@@ -232,7 +248,7 @@ def _beside(way: Trace, said: Hearsay, wrong: Fault | None) -> Iterator[str]:
     elif way.left and not said.in_pool(way.destination):
         source = _outer(way.hops[-1].headers).source
         if said.in_pool(source):
-            yield f"{source} goes out as it is (no address translation): is there a way back to it?"
+            yield f"{source} goes out as it is (not masqueraded): is there a way back to it?"
 
 
 def _announced(said: Hearsay, where: str, entry: Entry) -> Announcement | None:
@@ -278,15 +294,12 @@ def _astray(way: Trace, hop: Hop, said: Hearsay) -> Fault | None:
     return said.elsewhere(hop.where, route.destination, behind) if behind else None
 
 
-def _largest(network: Network, start: str, way: Trace, *, turn: int) -> tuple[int, str]:
-    def attempt(size: int) -> Trace:
-        return trace(network, start, way.destination, size=size, source=way.source, turn=turn)
-
+def _largest(tracer: Tracer) -> tuple[int, str]:
     fits, too_large = 100, LARGEST + 1
     while too_large - fits > 1:
         middle = (fits + too_large) // 2
-        if attempt(middle).death is None:
+        if tracer(size=middle).death is None:
             fits = middle
         else:
             too_large = middle
-    return fits, "" if fits == LARGEST else str(attempt(too_large).death)
+    return fits, "" if fits == LARGEST else str(tracer(size=too_large).death)

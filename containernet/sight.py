@@ -19,13 +19,19 @@ from .explaining import Explanation, explain
 from .hearsay import asked
 from .model import Address, Endpoint
 from .tables import Tables
-from .tracing import End, Network
+from .tracing import End, Network, Port
 
 HOST = "this host"
 
 
 def explain_here(
-    config: Config, kernel: Kernel, destination: str, *, source: str = "", version: int = 0
+    config: Config,
+    kernel: Kernel,
+    destination: str,
+    *,
+    source: str = "",
+    version: int = 0,
+    port: Port | None = None,
 ) -> Explanation:
     """Return the way of a packet as far as this host knows it.
 
@@ -33,6 +39,7 @@ def explain_here(
         destination: an address, or a container of this host.
         source: a container of this host; empty: the host itself.
         version: the family, where the destination is a container; 0: that of its first address.
+        port: that the packet goes to; None: it is an echo request.
 
     Raises:
         ConfigError: no such container, or no such address; or this kernel cannot tell what it forwards by.
@@ -47,7 +54,7 @@ def explain_here(
         destination, {name: [own.ip for own in each.addresses] for name, each in endpoints.items()}, version
     )
     network = _view(kernel, endpoints, source, notes)
-    told = explain(network, source or HOST, target, said=asked({HOST: config}))
+    told = explain(network, source or HOST, target, said=asked({HOST: config}), port=port)
     return attrs.evolve(told, notes=(*told.notes, *notes))
 
 
@@ -79,6 +86,22 @@ def address(word: str, names: Mapping[str, Iterable[Address]], version: int = 0)
             f"{word} is a {kind} address: explain follows packets that are routed to one interface"
         )
     return found
+
+
+def port(words: str) -> Port | None:
+    """Return the port that words such as `8080`, `tcp/8080` or `udp/53` mean; None: there are none.
+
+    Raises:
+        ConfigError: they mean none.
+    """
+    if not words:
+        return None
+    protocol, _, number = words.rpartition("/")
+    if protocol not in ("", "tcp", "udp") or not number.isascii() or not number.isdecimal():
+        raise ConfigError(f"port {words!r}: expected a number, or tcp/8080 or udp/53")
+    if not 1 <= int(number) <= 65535:
+        raise ConfigError(f"port {words!r}: expected 1 to 65535")
+    return protocol or "tcp", int(number)
 
 
 def tables_of(kernel: Kernel) -> Tables:

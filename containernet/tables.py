@@ -16,15 +16,20 @@ import attrs
 from .items import (
     BridgePort,
     FdbEntry,
+    Hairpin,
     InterfaceAddress,
     Item,
     KernelRoute,
     Link,
     LinkType,
+    Masquerade,
     Neighbour,
+    PortForward,
+    SourceGuard,
     Sysctl,
 )
 from .model import Address
+from .translation import Translations
 
 MAIN = 254
 _FORWARDING = {"net/ipv4/ip_forward": 4, "net/ipv6/conf/all/forwarding": 6}
@@ -60,6 +65,7 @@ class Tables:
         self.learned: dict[tuple[str, Address], str] = {}  # MACs that somebody was asked for
         self.fdb: dict[tuple[str, str], FdbEntry] = {}
         self.forwarding: set[int] = set()
+        self.translations = Translations()
         self._routes: dict[int, dict[int, dict[int, list[KernelRoute]]]] = {4: {}, 6: {}}
         self._lengths: dict[int, list[int]] = {4: [], 6: []}
 
@@ -78,12 +84,18 @@ class Tables:
             case BridgePort():
                 device = self.devices[item.link]
                 self.put_device(attrs.evolve(device, master=item.bridge, hairpin=item.hairpin))
+            case InterfaceAddress(address=address) if address.is_link_local:
+                pass  # no packet of ours goes there
             case InterfaceAddress():
                 self.addresses.setdefault(item.address.ip, []).append(item)
                 if (route := connected(item)) is not None:
                     self._put_route(route)
             case Sysctl():
                 self._set(item)
+            case Masquerade() | Hairpin() | PortForward():
+                self.translations.put(item)
+            case SourceGuard():
+                pass
 
     def drop(self, item: Item) -> None:
         """Let an item go; a link's own items must have gone before it."""
@@ -93,14 +105,18 @@ class Tables:
             case BridgePort():
                 if (device := self.devices.get(item.link)) is not None:
                     self.put_device(attrs.evolve(device, master="", hairpin=False))
+            case InterfaceAddress(address=address) if address.is_link_local:
+                pass
             case InterfaceAddress():
                 self.addresses[item.address.ip].remove(item)
                 if not self.addresses[item.address.ip]:
                     del self.addresses[item.address.ip]
                 if (route := connected(item)) is not None:
                     self._drop_route(route)
-            case Sysctl():
+            case Sysctl() | SourceGuard():
                 pass  # a setting is never unset
+            case Masquerade() | Hairpin() | PortForward():
+                self.translations.drop(item)
             case FdbEntry():
                 del self.fdb[item.link, item.mac]
             case Neighbour():

@@ -5,9 +5,11 @@ serves a simulated cluster, a laboratory and a live host; where the view ends, t
 
 What a namespace does with a packet of its own, or with one that it forwards:
 
-    route  ->  does it fit the device?  ->  what is the device?
-                                            tunnel: one more header, and again from the beginning
-                                            else:   neighbour, Ethernet header, wire
+    does a port lead it elsewhere?  ->  route  ->  is it masqueraded?  ->  does it fit the device?  ->
+        what is the device?  tunnel: one more header, and again from the route
+                             else:   neighbour, Ethernet header, wire
+
+Of translation it knows ours, and what conntrack remembers of that: an answer is traced as one (`answering`).
 
 A wire is a cable, or a switch with cables: every bridge is one, a host's and the underlay's. Who has a MAC is
 found by looking at everybody on the wire, as a switch finds it that has learned nothing yet.
@@ -16,18 +18,22 @@ found by looking at everybody on the wire, as a switch finds it that has learned
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import attrs
 
 from . import packet
 from .items import Bridge, ExternalTunnel, FdbEntry, IpTunnel, KernelRoute, Neighbour, Vxlan
 from .model import Address
-from .packet import Ethernet, Ipv4, Ipv6, Layer, Payload, Udp
+from .packet import Ethernet, Ipv4, Ipv6, Layer, Payload, Tcp, Udp
 from .tables import Device, Tables
+from .translation import PROTOCOL_NUMBERS, Flow, Rule, Translated
 
 End = tuple[str, str]  # a namespace, and a device in it
+Port = tuple[str, int]  # tcp or udp, and the number
 
 TTL = 64
+SOME_PORT = 49152  # that a sender may choose for its own (RFC 6335 s6)
 UNKNOWN = "00:00:00:00:00:00"  # the MAC of somebody who was not asked yet
 _VLAN_HEADER = 4  # octets that Linux lets a frame be longer than the MTU says (is_skb_forwardable)
 _MOST_HOPS = 2 * TTL
@@ -67,7 +73,7 @@ class Answered:
         return f"neighbour {self.address} lladdr {self.mac} dev {self.link} {who}"
 
 
-Entry = KernelRoute | Neighbour | FdbEntry | Answered
+Entry = KernelRoute | Neighbour | FdbEntry | Answered | Translated
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +134,8 @@ class Trace:
         death: why not.
         left: the packet went out of what is known, by the last hop.
         ways: the most next hops of equal cost that a route on the way could choose from.
+        seen: addresses and ports as they are at the end; None: it could not even be made.
+        translated: what was made of them on the way.
     """
 
     source: Address | None
@@ -137,6 +145,8 @@ class Trace:
     death: Death | None = None
     left: bool = False
     ways: int = 1
+    seen: Flow | None = None
+    translated: tuple[Translated, ...] = ()
 
     @property
     def encapsulations(self) -> int:
@@ -159,6 +169,21 @@ class _Packet:
     octets: int
 
     @property
+    def flow(self) -> Flow:
+        ip, transport = self.ip, self.layers[1] if len(self.layers) > 1 else None
+        ports = (transport.source, transport.destination) if isinstance(transport, Tcp | Udp) else (0, 0)
+        protocol = ip.protocol if isinstance(ip, Ipv4) else ip.next_header
+        return Flow(source=ip.source, destination=ip.destination, protocol=protocol, ports=ports)
+
+    def as_flow(self, flow: Flow) -> _Packet:
+        """Return the same packet with other addresses and ports."""
+        addresses: dict[str, Any] = {"source": flow.source, "destination": flow.destination}
+        rest = list(self.layers[1:])
+        if rest and isinstance(rest[0], Tcp | Udp):
+            rest[0] = attrs.evolve(rest[0], source=flow.ports[0], destination=flow.ports[1])
+        return attrs.evolve(self, layers=(attrs.evolve(self.ip, **addresses), *rest))
+
+    @property
     def ip(self) -> Ipv4 | Ipv6:
         ip = self.layers[0]
         assert isinstance(ip, Ipv4 | Ipv6)
@@ -179,8 +204,10 @@ def trace(
     source: Address | None = None,
     whole: bool = True,
     turn: int = 0,
+    port: Port | None = None,
+    answering: Trace | None = None,
 ) -> Trace:
-    """Return the way of an echo request.
+    """Return the way of an echo request, or of a packet to a port.
 
     Args:
         where: the namespace that sends it.
@@ -189,22 +216,48 @@ def trace(
         whole: it may not be fragmented; of IPv6, a packet on its way never is.
         turn: the next hop that is chosen where a route has several of equal cost, counted from 0 and round
             again. (A kernel goes by a hash with a secret in it, so that nobody can tell.)
+        port: what it goes to; None: an echo request.
+        answering: the way of what this packet answers, which arrived.
     """
-    walk = _Walk(network, whole=whole, turn=turn)
+    walk = _Walk(network, whole=whole, turn=turn, answering=answering)
     network.enter(where)
     try:
+        if answering is not None and answering.seen is not None:
+            return walk.run(where, _request(answering.seen.answer, size, whole=whole))
         source = source or _source(network.tables[where], where, destination, turn=turn)
-        return walk.run(where, _request(source, destination, size, whole=whole))
+        return walk.run(where, _request(_flow(source, destination, port), size, whole=whole))
     except _Dies as dies:
         return walk.told(source, destination, death=dies.death)
 
 
-def _request(source: Address, destination: Address, size: int, *, whole: bool) -> _Packet:
-    version = destination.version
-    ip = packet.header(source=source, destination=destination, protocol=_ICMP[version])
-    echo = packet.echo_request(version=version, identifier=0, sequence=0)
-    filling = max(0, size - _IP_HEADER[version] - 8)
-    layers = (_sized(ip, size, whole=whole), echo, *([Payload(data=bytes(filling))] if filling else []))
+def _flow(source: Address, destination: Address, port: Port | None) -> Flow:
+    if port is None:
+        return Flow(source=source, destination=destination, protocol=_ICMP[destination.version])
+    protocol, number = port
+    return Flow(
+        source=source,
+        destination=destination,
+        protocol=PROTOCOL_NUMBERS[protocol],
+        ports=(SOME_PORT, number),
+    )
+
+
+def _request(flow: Flow, size: int, *, whole: bool) -> _Packet:
+    version = flow.destination.version
+    ip = packet.header(source=flow.source, destination=flow.destination, protocol=flow.protocol)
+    room = max(0, size - _IP_HEADER[version])
+    match flow.protocol:
+        case 6:
+            transport: Layer = Tcp(source=flow.ports[0], destination=flow.ports[1], sequence=0, flags=2)  # SYN
+            octets = 20
+        case 17:
+            transport = Udp(source=flow.ports[0], destination=flow.ports[1], length=max(8, room))
+            octets = 8
+        case _:
+            transport = packet.echo_request(version=version, identifier=0, sequence=0)
+            octets = 8
+    filling = max(0, room - octets)
+    layers = (_sized(ip, size, whole=whole), transport, *([Payload(data=bytes(filling))] if filling else []))
     return _Packet(layers=layers, octets=size)
 
 
@@ -228,16 +281,24 @@ def _source(tables: Tables, where: str, destination: Address, *, turn: int) -> A
     if route.blackhole:
         raise _Dies(_swallowed(where, destination, route, (route,), told=True))
     route = route.paths[turn % len(route.paths)]
-    hop = route.gateway or destination
-    own = [each.address for each in tables.on(route.link, destination.version)]
-    on_the_way = len(own)
-    own += [each.address for link in tables.devices for each in tables.on(link, destination.version)]
-    if not own:
+    own = _own_towards(tables, route.link, route.gateway or destination, destination)
+    if own is None:
         reason = f"no IPv{destination.version} address to send from"
         advice = "give the device an address; a container gets one by `containernet attach`"
         raise _Dies(Death(where=where, kind="unreachable", reason=reason, advice=advice, entries=(route,)))
-    near = (each for each in own[:on_the_way] if hop in each.network)
-    return next(near, own[0]).ip
+    return own
+
+
+def _own_towards(tables: Tables, link: str, hop: Address, destination: Address) -> Address | None:
+    """Return the address that the kernel chooses to send from; None: it has none of that family."""
+    version = destination.version
+    if own := [each.address for each in tables.on(link, version)]:
+        return next((each for each in own if hop in each.network), own[0]).ip
+    others = [each.address.ip for device in tables.devices for each in tables.on(device, version)]
+    if version == 4 or not others:
+        return others[0] if others else None
+    # RFC 6724 s5 rule 8: the one that has most in common with the destination.
+    return min(others, key=lambda other: int(other) ^ int(destination))
 
 
 def _no_route(where: str, destination: Address, entries: tuple[Entry, ...]) -> Death:
@@ -265,8 +326,13 @@ def _swallowed(
 class _Walk:
     """One packet, from namespace to namespace."""
 
-    def __init__(self, network: Network, *, whole: bool, turn: int) -> None:
+    def __init__(self, network: Network, *, whole: bool, turn: int, answering: Trace | None = None) -> None:
         self._network = network
+        self._translated: list[Translated] = []
+        self._known = answering.translated if answering else ()
+        self._tracked = {hop.where for hop in answering.hops} if answering else set[str]()
+        self._seen: Flow | None = None
+        self._shown = 0
         self._whole = whole
         self._turn = turn
         self._ways = 1
@@ -274,13 +340,15 @@ class _Walk:
 
     def run(self, where: str, sent: _Packet) -> Trace:
         source, destination = sent.ip.source, sent.ip.destination
+        sent = self._led(where, sent)
         while len(self.hops) < _MOST_HOPS:
             tables = self._network.tables[where]
+            self._seen = sent.flow
             if tables.own(sent.ip.destination):
                 inner = self._opened(tables, where, sent)
                 if inner is None:
                     return self.told(source, destination, arrived=where)
-                sent = self._forwarded(tables, where, inner)
+                sent = self._forwarded(tables, where, self._led(where, inner))
                 continue
             end = self._send(where, sent)
             if end is None:
@@ -288,6 +356,7 @@ class _Walk:
             where, sent = end
             self._network.enter(where)
             tables = self._network.tables[where]
+            sent = self._led(where, sent)
             if not tables.own(sent.ip.destination):
                 sent = self._forwarded(tables, where, sent)
         raise _Dies(_expired(where))
@@ -310,7 +379,44 @@ class _Walk:
             death=death,
             left=left,
             ways=self._ways,
+            seen=self._seen,
+            translated=tuple(self._translated),
         )
+
+    def _led(self, where: str, sent: _Packet) -> _Packet:
+        """Return a packet that comes in, or is made here, as a port or conntrack has it: before any routing."""
+        flow = sent.flow
+        for first in self._known:
+            if first.where == where:
+                last = [each for each in self._known if each.where == where][-1]
+                if flow == last.after.answer:
+                    return self._translate(where, None, sent, first.before.answer)
+        tables = self._network.tables[where]
+        port = None if where in self._tracked else tables.translations.led(flow, tables.own)
+        if port is None:
+            return sent
+        led = attrs.evolve(flow, destination=port.address, ports=(flow.ports[0], port.port))
+        return self._translate(where, port, sent, led)
+
+    def _masked(self, where: str, sent: _Packet, route: KernelRoute, hop: Address) -> _Packet:
+        """Return a packet that goes out, with the host's own address for its source where a rule says so."""
+        tables, flow = self._network.tables[where], sent.flow
+        led = any(each.where == where and each.rule is not None for each in self._translated)
+        rule = None if where in self._tracked else tables.translations.masks(flow, led=led)
+        own = _own_towards(tables, route.link, hop, flow.destination) if rule else None
+        if rule is None or own is None:
+            return sent
+        return self._translate(where, rule, sent, attrs.evolve(flow, source=own))
+
+    def _just_translated(self) -> list[Entry]:
+        """Return what was translated since the last call."""
+        new: list[Entry] = list(self._translated[self._shown :])
+        self._shown = len(self._translated)
+        return new
+
+    def _translate(self, where: str, rule: Rule | None, sent: _Packet, flow: Flow) -> _Packet:
+        self._translated.append(Translated(where=where, rule=rule, before=sent.flow, after=flow))
+        return sent.as_flow(flow)
 
     def _opened(self, tables: Tables, where: str, received: _Packet) -> _Packet | None:
         """Return the packet inside one that is at home here; None: there is none, it has arrived."""
@@ -347,7 +453,7 @@ class _Walk:
     def _send(self, where: str, sent: _Packet) -> tuple[str, _Packet] | None:
         """Put a packet on the wire; return who takes it in and what is left of it there, None: nobody known."""
         tables = self._network.tables[where]
-        entries: list[Entry] = []
+        entries: list[Entry] = self._just_translated()
         tunnels: list[Device] = []
         inside, link = sent.octets, ""
         while True:
@@ -366,6 +472,9 @@ class _Walk:
                 told = not self.hops and not tunnels  # a sender on this host gets EINVAL
                 raise _Dies(_swallowed(where, destination, route, tuple(entries), told=told))
             device = tables.devices[route.link]
+            if not tunnels:
+                sent = self._masked(where, sent, route, route.gateway or destination)
+                entries += self._just_translated()
             if device in tunnels:
                 reason = f"the way to {destination} leads through {device.name} itself"
                 advice = "the hosts' own network must not lie in the containers' pool: see `ip route`"

@@ -10,15 +10,20 @@ from ..explaining import Explanation, explain as explain_way
 from ..hearsay import Hearsay, asked
 from ..model import Address
 from ..sight import address, tables_of
-from ..tracing import Network
+from ..tracing import Network, Port
 from . import build, daemons, whole
 from .cables import cables
 from .cluster import Lab
 from .topology import Topology
 
 
-def explain(lab: Lab, source: str, destination: str, *, version: int = 4) -> Explanation:
+def explain(
+    lab: Lab, source: str, destination: str, *, version: int = 4, port: Port | None = None
+) -> Explanation:
     """Return the way from a host or a container to another's address of that family, or to an address.
+
+    Args:
+        port: that the packet goes to; None: it is an echo request.
 
     Raises:
         ConfigError: the lab has nothing of that name, or it has no such address.
@@ -28,11 +33,11 @@ def explain(lab: Lab, source: str, destination: str, *, version: int = 4) -> Exp
     if destination in names:
         names[destination] = tuple(whole.addresses(lab, destination))
     target = address(destination, names, version)
-    return lab.call(functools.partial(_explain, lab.topology, source, target))
+    return lab.call(functools.partial(_explain, lab.topology, source, target, port))
 
 
-def _explain(topology: Topology, source: str, target: Address) -> Explanation:
-    return explain_way(_view(topology), source, target, said=_said(topology))
+def _explain(topology: Topology, source: str, target: Address, port: Port | None) -> Explanation:
+    return explain_way(_view(topology), source, target, said=_said(topology), port=port)
 
 
 def _said(topology: Topology) -> Hearsay:

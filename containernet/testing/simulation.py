@@ -279,7 +279,7 @@ class World:
         if not there.arrived or there.source is None:
             return Silence()
         # Linux sends echo replies of IPv4 without DF.
-        back = trace(self.view, there.arrived, there.source, size=size, source=there.destination, whole=False)
+        back = trace(self.view, there.arrived, there.source, size=size, answering=there, whole=False)
         return Reply() if back.arrived == source else Silence()
 
     def _told(self, source: str, there: Trace, death: Death) -> Answer:

@@ -31,7 +31,7 @@ def test_every_name_in_the_glossary_is_one() -> None:
     assert names <= set(containernet.__all__)
 
 
-@pytest.mark.parametrize("module", ["tables", "tracing", "explaining", "hearsay", "sight"])
+@pytest.mark.parametrize("module", ["tables", "translation", "tracing", "explaining", "hearsay", "sight"])
 def test_the_tracer_is_explained(module: str) -> None:
     """Its modules are used by their own names, and have no other ones here."""
     own = vars(importlib.import_module(f"containernet.{module}"))

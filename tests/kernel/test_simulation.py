@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from containernet import loading
+from containernet.edge import Edge, EdgeOptions
 from containernet.items import (
     FdbEntry,
     InterfaceAddress,
@@ -30,11 +31,11 @@ from containernet.items import (
 from containernet.lab import build, capture, ping
 from containernet.lab.cluster import Lab
 from containernet.lab.topology import Topology
-from containernet.model import NetworkConfig, Pool
+from containernet.model import Address, NetworkConfig, Pool
 from containernet.packet import Ethernet, Icmp, Ipv4, Ipv6, Layer, Udp
 from containernet.planning import Create, Delete, Replace
 from containernet.rendering import host_items
-from containernet.testing.simulation import World
+from containernet.testing.simulation import Reply, World
 
 from . import labs, twins
 
@@ -304,12 +305,14 @@ def built(request: pytest.FixtureRequest, laboratories: Callable[[str, str], Lab
     return laboratories(*request.param)
 
 
-def world_of(topology: Topology) -> World:
-    """Return the simulated twin of a laboratory."""
+def world_of(topology: Topology, *, local: str = "bridge", edge: bool = False) -> World:
+    """Return the simulated twin of a laboratory, with masquerade and guards or without."""
     options = {"uplink": "eth1"} if topology.dataplane == "bridge" else {}
     remote = loading.remote_dataplane(topology.dataplane, options)
-    local = loading.local_dataplane("bridge", options)
-    return World.of(topology, NETWORK, remote=remote, local=local)
+    around = loading.local_dataplane(local, options if local == "bridge" else {})
+    if edge:
+        around = Edge(around, EdgeOptions(masquerade6=True))
+    return World.of(topology, NETWORK, remote=remote, local=around)
 
 
 @pytest.mark.parametrize(("built", "fault"), CASES, indirect=["built"])
@@ -320,18 +323,73 @@ def test_both_say_the_same(built: Lab, fault: str) -> None:
     assert twins.disagreements(built, wanted) == []
 
 
+def no_route_to_the_container(world: World) -> None:
+    """host2 lacks the routes to its container, which it knows by no other way."""
+    routes = [item for item in held(world, "host2") if isinstance(item, KernelRoute) and "veth" in item.link]
+    world.fabric.kernels["host2"].disturb(*map(Delete, routes))
+
+
+OF_ROUTED = {
+    "none": nothing,
+    "no forwarding": no_forwarding,
+    "no route to the container": no_route_to_the_container,
+    "no default route in a container": no_default,
+    "host2 wiped clean": forgotten,
+    "too large at host2": too_large("host2"),
+}
+
+
+# The fault is on the host, where the way to other hosts makes no difference: all of them on one shape.
+ROUTED_CASES = [
+    shape(*each, fault)
+    for each in SHAPES
+    for fault in OF_ROUTED
+    if each[0] != "bridge" and (each == ("vxlan", "routed") or fault == "none")
+]
+
+
+@pytest.mark.parametrize(("built", "fault"), ROUTED_CASES, indirect=["built"])
+def test_both_say_the_same_where_containers_are_routed(built: Lab, fault: str) -> None:
+    """With each dataplane between the hosts."""
+    wanted = twins.wish(
+        world_of(built.topology, local="routed"), built.topology, fault=OF_ROUTED[fault], nobody=NOBODY
+    )
+    assert twins.disagreements(built, wanted) == []
+
+
+@pytest.mark.parametrize("local", ["bridge", "routed"])
+@pytest.mark.parametrize(
+    "built", [shape(*each) for each in SHAPES if each[0] in ("vxlan", "host-gw")], indirect=True
+)
+def test_both_say_the_same_with_an_edge(built: Lab, local: str) -> None:
+    """A host that knows no way to a container answers it all the same: it sees the other host."""
+    world = world_of(built.topology, local=local, edge=True)
+    wanted = twins.wish(world, built.topology, fault=FAULTS["no route"])
+    assert twins.disagreements(built, wanted) == []
+    for target in world.addresses("host3"):
+        assert world.ping("host1-c1", target) == Reply()
+
+
 @pytest.mark.parametrize("built", BUILT, indirect=True)
 def test_every_wire_carries_the_headers_that_the_trace_shows(built: Lab) -> None:
-    """Header for header, on every wire of the way."""
-    world = world_of(built.topology)
-    assert twins.disagreements(built, twins.wish(world, built.topology, fault=nothing)) == []
-    for target in world.addresses("host3-c1"):
-        hops = world.trace("host1-c1", target).hops
-        probe = ping.Probe(netns=build.path("host1-c1"), target=target)
-        ends = [(hop.where, hop.link) for hop in hops]
-        seen = built.call(functools.partial(captured, probe, ends))
-        for hop, frames in zip(hops, seen, strict=True):
-            assert masked(hop.headers) in [masked(layers) for layers in frames]
+    """Header for header, on every wire of the way; where containers are routed, with masquerade as well."""
+    both = built.topology.dataplane in ("vxlan", "host-gw")
+    for local in ("bridge", "routed") if both else ("bridge",):
+        edge = local == "routed"
+        world = world_of(built.topology, local=local, edge=edge)
+        assert twins.disagreements(built, twins.wish(world, built.topology, fault=nothing)) == []
+        for target in (*world.addresses("host3-c1"), *(world.addresses("host3") if edge else ())):
+            check_wires(built, world, target)
+
+
+def check_wires(built: Lab, world: World, target: Address) -> None:
+    """Compare what is traced on the way from host1-c1 with what is captured."""
+    hops = world.trace("host1-c1", target).hops
+    probe = ping.Probe(netns=build.path("host1-c1"), target=target)
+    ends = [(hop.where, hop.link) for hop in hops]
+    seen = built.call(functools.partial(captured, probe, ends))
+    for hop, frames in zip(hops, seen, strict=True):
+        assert masked(hop.headers) in [masked(layers) for layers in frames]
 
 
 def captured(probe: ping.Probe, ends: list[tuple[str, str]]) -> list[list[tuple[Layer, ...]]]:

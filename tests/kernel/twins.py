@@ -228,6 +228,7 @@ def hold(wanted: Wish) -> None:
             item.name for item in state.items if isinstance(item, Link) and isinstance(item.type, Bridge)
         )
         _forget(name, [*bridges, *(own.name for own in state.devices)])
+        _bring(name, state, wanted.topology, tidy=False)  # which it was told, it forgot as well
     if wanted.topology.router:
         _forget(build.ROUTER, build.NICS)
 

@@ -140,8 +140,8 @@ def fields(document: dict[str, Any]) -> set[str]:
 
 
 FIELDS = {
-    "from", "source", "destination", "outcome", "verdict", "arrived", "wrong", "fits", "limit", "notes", "hops",
-    "hops.where", "hops.link", "hops.mtu", "hops.headers", "hops.decided", "hops.decided.entry",
+    "from", "source", "destination", "port", "outcome", "verdict", "arrived", "wrong", "fits", "limit", "notes",
+    "hops", "hops.where", "hops.link", "hops.mtu", "hops.headers", "hops.decided", "hops.decided.entry",
     "hops.decided.announced", "hops.switches", "hops.switches.where", "hops.switches.link", "death", "answer",
 }  # fmt: skip
 OF_FAULTS = {
@@ -328,7 +328,7 @@ def test_where_the_view_ends_the_way_leaves() -> None:
     assert (way.to_json()["outcome"], way.fits) == ("leaves", 1450)
     assert seen_from_host1("10.4.1.2", "host1").way.arrived == "host1-c1"
     assert seen_from_host1("192.0.2.9").notes == (
-        "10.4.1.2 goes out as it is (no address translation): is there a way back to it?",
+        "10.4.1.2 goes out as it is (not masqueraded): is there a way back to it?",
     )
 
 

@@ -27,11 +27,11 @@ FORWARDING = tuple(
 _NO_ANSWER = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED
 
 
-def read_tables(socket: NetlinkSocket, settings: Iterable[Sysctl]) -> Tables:
+def read_tables(socket: NetlinkSocket, settings: Iterable[Item]) -> Tables:
     """Return what a namespace forwards by.
 
     Args:
-        settings: its forwarding, read elsewhere: they are files.
+        settings: its forwarding and our translations, read elsewhere: in files, and in nftables.
     """
     links = read_links(socket)
     names = {index: record.name for index, record in links.items()}
