@@ -117,7 +117,7 @@ class TestByNexthopObjects(KernelContract, ShowsTablesContract):
 
     def setup_method(self) -> None:
         """As above."""
-        self.supports = frozenset(KernelContract.supports - lacking())
+        self.supports = frozenset(KernelContract.supports - lacking() - without_nftables())
         super().setup_method()
 
     def bed(self) -> KernelBed:
