@@ -79,11 +79,12 @@ class Edge:
         return attrs.evolve(items, host=(*items.host, *self._around(node, endpoint, items)))
 
     def _around(self, node: Node, endpoint: Endpoint, items: EndpointItems) -> Iterator[Item]:
-        veth = next(each for each in items.host if isinstance(each, Link) and isinstance(each.type, Veth))
+        links = [each for each in items.host if isinstance(each, Link)]
+        name, mac = next((each.name, each.type.peer_mac) for each in links if isinstance(each.type, Veth))
         bridge = next((each.bridge for each in items.host if isinstance(each, BridgePort)), "")
-        if self.options.guard and isinstance(veth.type, Veth) and veth.type.peer_mac:
-            own = [*(each.ip for each in endpoint.addresses), derive.link_local(veth.type.peer_mac)]
-            yield SourceGuard(interface=veth.name, mac=veth.type.peer_mac, addresses=own, bridged=bool(bridge))
+        if self.options.guard and mac:
+            own = [*(each.ip for each in endpoint.addresses), derive.link_local(mac)]
+            yield SourceGuard(interface=name, mac=mac, addresses=own, bridged=bool(bridge))
         forwards = [each for port in endpoint.ports for each in _forwards(port, endpoint)]
         yield from forwards
         if not forwards:
@@ -91,7 +92,7 @@ class Edge:
         for subnet in node.subnets:
             yield Hairpin(subnet=subnet)
         if any(each.address.version == 4 for each in forwards):
-            yield _localnet(bridge or veth.name, "1")
+            yield _localnet(bridge or name, "1")
 
 
 def _localnet(link: str, value: str) -> Sysctl:

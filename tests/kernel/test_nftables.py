@@ -124,7 +124,7 @@ def test_one_operation_that_fails_does_not_stop_the_others(kernel: NetlinkKernel
     """Nft has no words for a quote in an interface's name; and the rest of the batch is carried out."""
     wrong = attrs.evolve(GUARD, interface='a"b')
     right = attrs.evolve(GUARD, interface="veth9")
-    (failure,) = kernel.execute([Create(wrong), Create(right)])
+    (failure,) = kernel.execute([Create(right), Create(wrong), Create(GUARD)])
     assert failure.operation.item == wrong
     assert "choose another name" in failure.reason
     assert right.key in kernel.read()

@@ -70,7 +70,7 @@ class NftTables:
     def drops(self, prefixes: Sequence[Prefix]) -> list[str]:
         """Return a line for each chain of somebody else's that drops what is forwarded for those prefixes."""
         try:
-            return list(find_drops(self._handle, prefixes))
+            return list(find_drops(self._handle, prefixes)) if prefixes else []
         except Refused:  # no nftables: nobody drops anything there
             return []
 
@@ -101,28 +101,27 @@ class NftTables:
         self._items |= {key: item(key, of, whole=whole) for key, of in (self._held[which] or {}).items()}
 
     def _change(self, which: Program, operations: Sequence[Operation]) -> list[Failure]:
+        failures = []
         try:
             if which not in self._held:
                 self._read(which)
             self._attempt(which, operations)
-        except Refused as refused:
-            return self._again(which, operations, refused)
-        return []
-
-    def _again(self, which: Program, operations: Sequence[Operation], refused: Refused) -> list[Failure]:
-        failures = []
-        for few in (operations, *((each,) for each in operations)):
+        except Refused:
             try:
                 self._as_of = 0
                 self._read(which)
-                self._attempt(which, few)
-            except Refused as again:
-                if few is not operations:
-                    failures.append(Failure(operation=few[0], errno=again.errno, reason=again.reason))
-            else:
-                if few is operations:
-                    return []
+                self._attempt(which, operations)
+            except Refused:
+                for each in operations:
+                    failures += self._alone(which, each)
         return failures
+
+    def _alone(self, which: Program, operation: Operation) -> list[Failure]:
+        try:
+            self._attempt(which, [operation])
+        except Refused as refused:
+            return [Failure(operation=operation, errno=refused.errno, reason=refused.reason)]
+        return []
 
     def _attempt(self, which: Program, operations: Sequence[Operation]) -> None:
         there = self._held[which]
