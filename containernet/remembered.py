@@ -88,7 +88,7 @@ def _pieces(remembered: Remembered) -> Iterator[str]:
     yield f'{encode(head).removesuffix("}")},"routes":['
     for nth, route in enumerate(remembered.routes):
         yield f"{',' if nth else ''}\n{encode(route_to_json(route))}"
-    yield "\n]}\n"
+    yield "\n]}"  # nothing behind it: whatever is cut off is missed
 
 
 def _from_json(document: dict[str, Any]) -> Remembered:
