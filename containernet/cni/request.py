@@ -65,7 +65,7 @@ class Request:
         container, interface, netns: of the attachment; empty where the command has none.
         arguments: CNI_ARGS as they are.
         config: the network configuration, with all that the runtime has put into it.
-        addresses_only: another plugin makes the interface, and we are its IPAM plugin.
+        addresses_only: another plugin makes the interface, and we are its IPAM plugin; DEL does not ask.
     """
 
     command: str
@@ -104,7 +104,7 @@ def read(plugin: str, environment: Mapping[str, str], text: str) -> Request:
         netns=environment.get("CNI_NETNS", ""),
         arguments=environment.get("CNI_ARGS", ""),
         config=config,
-        addresses_only=_addresses_only(plugin, config),
+        addresses_only=command != "DEL" and _addresses_only(plugin, config),
     )
 
 

@@ -37,10 +37,14 @@ def previous(request: Request) -> Mapping[str, Any]:
         Refused: it is no result.
     """
     found = request.config.get("prevResult") or {}
-    entries = isinstance(found, dict) and [found.get(key) or [] for key in ("interfaces", "ips", "routes")]
-    if not entries or not all(isinstance(each, list) for each in entries):
+    lists = [found.get(key) or [] for key in ("interfaces", "ips", "routes")] if _is_object(found) else [None]
+    if not all(isinstance(each, list) and all(map(_is_object, each)) for each in lists):
         raise Refused(Code.INVALID_CONFIG, "prevResult: expected the result of an ADD")
     return dict(found)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _ours(request: Request, endpoint: Endpoint, items: EndpointItems) -> dict[str, list[dict[str, Any]]]:

@@ -63,6 +63,7 @@ def test_another_ipam_plugin_is_not_asked() -> None:
     refused = refusal(config(ipam={"type": "host-local", "subnet": "10.1.0.0/16"}))
     assert refused.code is Code.UNSUPPORTED_FIELD
     assert 'ipam {"type": "host-local", "subnet": "10.1.0.0/16"}' in refused.message
+    assert request(config(ipam={"type": "host-local"}), CNI_COMMAND="DEL").container == "c1"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_what_plugins_before_us_told_is_passed_on() -> None:
     assert told("1.0.0", prevResult=None) == told("1.0.0")
 
 
-@pytest.mark.parametrize("before", [7, [7], "x", {"ips": 7}, {"routes": {"a": 1}}])
+@pytest.mark.parametrize("before", [7, [7], "x", {"ips": 7}, {"ips": [7]}, {"routes": {"a": 1}}])
 def test_a_result_that_is_none_is_refused(before: object) -> None:
     """Code 7."""
     with pytest.raises(Refused, match="prevResult"):
