@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,28 @@ def test_a_network_can_be_reloaded(podman: Podman) -> None:
     podman("network", "reload", "a")
     assert (podman.address("a"), podman.network("a")["MacAddress"]) == before
     podman.host.netns.run("ping", "-c1", "-W2", before[0])
+
+
+def test_ports_of_the_host_lead_to_the_container(podman: Podman, podmen: list[Podman]) -> None:
+    """From another host, from its own, and after a restart of the daemon; a taken one is refused."""
+    podman.run("a", "--publish=8080:80", "--publish=127.0.0.1:8081:80/tcp")
+    url = f"http://{podman.host.address}:8080/"
+    assert page(podmen[1].host.netns, url) == page(podman.host.netns, url) == "hello\n"
+    with podman.start("run", "--cgroup-parent", PARENT, "--publish=8080:80", "busybox", "true") as second:
+        assert "8080" in second.communicate()[1]
+        assert second.returncode != 0
+    podman.host.stop(signal.SIGKILL)
+    podman.host.start()
+    assert page(podmen[1].host.netns, url) == "hello\n"
+    podman("network", "reload", "a")
+    assert page(podmen[1].host.netns, url) == "hello\n"
+
+
+def test_a_container_reaches_the_world_behind_its_host(podman: Podman, podmen: list[Podman]) -> None:
+    """Somebody who has no route to the pool answers all the same: it is the host that he answers."""
+    world = podmen[1].host
+    podman.run("a")
+    assert podman("exec", "a", "ping", "-c1", "-W2", world.address)
 
 
 def test_fifty_at_once(podman: Podman) -> None:
