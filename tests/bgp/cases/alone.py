@@ -23,7 +23,7 @@ def a_raw_peer_falls_silent(bed: Bed) -> None:
     ours, host = bed.against_raw(hold_time=3)
     peer = bed.dial(ours, host)
     peer.establish(THIRD_AS, "10.255.0.9", hold_time=3)
-    assert peer.rejected(patience=6) == (4, 0)
+    assert peer.rejected(patience=15) == (4, 0)  # BIRD takes 10 s more if it finds itself busy
 
 
 @case("RFC 4271 s6.1, s6.2", alone=True)
