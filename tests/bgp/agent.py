@@ -20,6 +20,7 @@ from .topology import Host
 SUBNET = "10.1.0.64/26"
 PATIENCE = 60.0  # seconds; user-mode-linux is ten times slower
 
+# Without what takes nftables: user-mode-linux has none.
 _CONFIG = """
 [node]
 name = "{name}"
@@ -37,6 +38,9 @@ routes = "bgp"
 [dataplane]
 local = "bridge"
 remote = "{dataplane}"
+masquerade = false
+masquerade6 = false
+guard = false
 [daemon]
 state_dir = "{home}"
 run_dir = "{home}"
@@ -87,11 +91,18 @@ class Agent:
 
     def wait(self) -> None:
         """Wait until it is ready."""
-        wait_until(self._is_ready, what="our daemon is ready", patience=PATIENCE)
+        wait_until(self._listens, what="our daemon listens", patience=PATIENCE)  # to ask takes its time
+        try:
+            wait_until(self._is_ready, what="our daemon is ready", patience=PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._command('status').stdout}{self._log.read_text()}") from None
 
-    def _is_ready(self) -> bool:
+    def _listens(self) -> bool:
         assert self._process
         assert self._process.poll() is None, self._log.read_text()
+        return (self._home / "containernet.sock").exists()
+
+    def _is_ready(self) -> bool:
         return self._command("status").returncode == 0
 
     def kill(self) -> None:
