@@ -82,10 +82,11 @@ class Axis:
     end: float
 
     @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float) -> Axis:
-        """Return an axis that has room for all the values."""
+    def over(cls, values: Sequence[float], start: float, end: float, *, span: float = 2.0) -> Axis:
+        """Return an axis with room for all the values, whose end is at least `span` times its start."""
         low, high = min(values), max(values)
-        return cls(low, high, start, end) if high > low else cls(low / 2, high * 2, start, end)
+        margin = max(1.0, math.sqrt(span * low / high))
+        return cls(low / margin, high * margin, start, end)
 
     def at(self, value: float) -> float:
         """Return where a value is."""
@@ -103,7 +104,8 @@ def _curves(rows: Sequence[Row], colours: Mapping[str, str]) -> Iterator[str]:
     if not every:
         return
     across = Axis.over([size for size, _ in every], LEFT, WIDTH - RIGHT)
-    up = Axis.over([value for _, value in every], HEIGHT - BOTTOM, TOP)
+    # A decade at least: what hardly changes is to look like it.
+    up = Axis.over([value for _, value in every], HEIGHT - BOTTOM, TOP, span=10.0)
     yield from _grid(across, up, sorted({size for size, _ in every}))
     for side, curve in points.items():
         line = " ".join(f"{across.at(size):.1f},{up.at(value):.1f}" for size, value in curve)
