@@ -1,17 +1,20 @@
 """From the words in a config file to classes: the one road for backends, in-tree or outside.
 
-A backend is an entry point of an installed distribution in one of four groups. stevedore finds it; what this
-module adds is that a failure says what to do: which names there are, which Python package is missing.
+A backend is an entry point of an installed distribution in one of four groups. `entry_points` finds it where
+one distribution offers it, as usual, and its code loads; what else there may be is stevedore's to find. What
+this module adds is that a failure says what to do: which names there are, which Python package is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, entry_points, metadata
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from . import entry_points
 from .errors import ConfigError, ContainernetError, MissingPackage, UnknownBackend
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ class Installed:
 
 def installed(group: str) -> list[Installed]:
     """Return the backends of a group, by name. Reads metadata only; imports none of them."""
+    from importlib import metadata
+
     return sorted(
         (
             Installed(
@@ -46,7 +51,7 @@ def installed(group: str) -> list[Installed]:
                 distribution=point.dist.name if point.dist else "",
                 version=point.dist.version if point.dist else "",
             )
-            for point in entry_points(group=group)
+            for point in metadata.entry_points(group=group)
         ),
         key=lambda backend: (backend.name, backend.distribution),
     )
@@ -102,6 +107,17 @@ def backend(group: str, name: str, options: Mapping[str, object], *, methods: tu
 
 
 def _load(group: str, name: str) -> type[Backend]:
+    target = entry_points.target(group, name)
+    if target is None:
+        return _found_by_stevedore(group, name)
+    module, _, attribute = target.partition(":")
+    try:
+        return cast("type[Backend]", attrgetter(attribute)(import_module(module)))
+    except Exception as error:
+        raise _not_loadable(group, name, error) from error
+
+
+def _found_by_stevedore(group: str, name: str) -> type[Backend]:
     from stevedore import DriverManager
     from stevedore.exception import MultipleMatches, NoMatches
 
@@ -148,7 +164,9 @@ def _not_loadable(group: str, name: str, error: BaseException) -> ContainernetEr
 
 
 def _has_extra(distribution: str, extra: str) -> bool:
+    from importlib import metadata
+
     try:
-        return extra in (metadata(distribution).get_all("Provides-Extra") or [])
-    except PackageNotFoundError:
+        return extra in (metadata.metadata(distribution).get_all("Provides-Extra") or [])
+    except metadata.PackageNotFoundError:
         return False
