@@ -130,7 +130,7 @@ class Rib:
             route = self._judged(route)
         known = self.routes.get(prefix)
         old = known.route if known else None
-        if old == route:
+        if old is route or old == route:  # mostly the very one that is judged again
             return []
         if route is None:
             del self.routes[prefix]

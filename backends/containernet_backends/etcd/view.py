@@ -137,7 +137,7 @@ class View:
 
     def snapshot(self) -> Snapshot:
         """Return everything that is told."""
-        routes = [route for prefix in self._tellers if (route := self._best(prefix)) is not None]
+        routes = [self._first(prefix, tellers) for prefix, tellers in self._tellers.items()]
         return Snapshot(routes=routes, quarantined=self._set_aside.values())
 
     def like(self, newest: Iterable[KeyValue], *, count: int) -> bool:
@@ -187,9 +187,11 @@ class View:
     def _keep(self, kv: KeyValue, routes: tuple[Route, ...]) -> None:
         if self._told(kv.key) is not routes:
             self._unsay(kv.key)
+            alone = (kv.key,)
             for route in routes:
-                others = self._tellers.get(route.prefix, ())
-                self._tellers[route.prefix] = tuple(sorted((kv.key, *others))) if others else (kv.key,)
+                tellers = self._tellers.setdefault(route.prefix, alone)  # the hash of a prefix is dear
+                if tellers is not alone:
+                    self._tellers[route.prefix] = tuple(sorted((*alone, *tellers)))
         self._kept[kv.key] = _Kept(kv.mod_revision, _digest(kv), routes)
 
     def _unsay(self, key: bytes) -> None:
@@ -200,8 +202,9 @@ class View:
 
     def _best(self, prefix: Prefix) -> Route | None:
         tellers = self._tellers.get(prefix)
-        if tellers is None:
-            return None
+        return None if tellers is None else self._first(prefix, tellers)
+
+    def _first(self, prefix: Prefix, tellers: tuple[bytes, ...]) -> Route:
         routes = self._kept[tellers[0]].routes
         return routes[0] if len(routes) == 1 else next(each for each in routes if each.prefix == prefix)
 
