@@ -19,7 +19,6 @@ import logging
 import math
 import os
 import select
-import shutil
 import socket
 import threading
 import time
@@ -164,6 +163,8 @@ class ControlServer:
 
 def _give_to(path: Path, group: str) -> None:
     if group:
+        import shutil  # most daemons do without, and without the compressors that come with it
+
         try:
             shutil.chown(path, group=group)
         except (LookupError, OSError) as error:

@@ -6,15 +6,18 @@ true across them.
 
 from __future__ import annotations
 
-import hashlib
+import functools
+from contextlib import suppress
+from importlib import import_module
 from ipaddress import IPv6Address
+from types import ModuleType
 
 from .model import Endpoint, Node
 
 
 def number(word: str) -> int:
     """Return a stable number of 256 bits for a word, as if somebody had thrown dice for it."""
-    return int.from_bytes(hashlib.sha256(word.encode()).digest(), "big")
+    return int.from_bytes(_digest((word,)), "big")
 
 
 def mac(*parts: str) -> str:
@@ -42,4 +45,14 @@ def link_local(mac: str) -> IPv6Address:
 
 
 def _digest(parts: tuple[str, ...]) -> bytes:
-    return hashlib.sha256("\0".join(parts).encode()).digest()
+    digest: bytes = _hashing().sha256("\0".join(parts).encode()).digest()
+    return digest
+
+
+@functools.cache
+def _hashing() -> ModuleType:
+    """Return what Python has of SHA-256 by itself: hashlib loads OpenSSL, of which 3 MB stay."""
+    for name in ("_sha2", "_sha256"):  # from 3.12 on, and before; `random` does the same
+        with suppress(ImportError):
+            return import_module(name)
+    return import_module("hashlib")

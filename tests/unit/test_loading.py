@@ -136,3 +136,18 @@ def test_a_dataplane_in_a_role_that_it_cannot_play() -> None:
     assert loading.remote_dataplane("vxlan", {"vni": 7}).overhead(4) == 50
     assert loading.local_dataplane("bridge", {})
     assert loading.kernel("netlink", {})
+
+
+def test_a_start_loads_nothing_that_it_can_do_without() -> None:
+    """Each of these is megabytes and milliseconds on every host; none is needed where all is as usual."""
+    heavy = "stevedore importlib.metadata email zipfile hashlib shutil asyncio pyroute2 ssl"
+    script = (
+        "import sys, containernet.daemon\n"
+        "from containernet import loading\n"
+        "loading.lease_store('etcd', {'endpoints': ['http://127.0.0.1:1']}).close()\n"
+        "loading.kernel('netlink', {}).close()\n"
+        "loading.remote_dataplane('vxlan', {}), loading.local_dataplane('bridge', {})\n"
+        f"print(*set({heavy!r}.split()) & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
