@@ -70,7 +70,7 @@ def case(name: str, wants: Sequence[str], containers: Sequence[Netns]) -> Iterat
         yield frame.Case(
             name=name,
             sides=[
-                frame.Side(name="containernet", play=partial(own.play, containers)),
+                frame.Side(name="ours", play=partial(own.play, containers)),
                 frame.Side(name="reference", play=partial(other.play, containers), needs=(REFERENCE,)),
             ],
         )
