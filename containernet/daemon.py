@@ -17,15 +17,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import config as configuration, questions, remembered, subnet_file
 from .addresses import AddressBook
 from .agent import Agent
 from .assembly import Parts, assembled
-from .cni.plugin import Plugin
 from .config import Config
 from .contracts import Settings
 from .control import ControlServer
@@ -36,7 +35,12 @@ from .model import NetworkConfig, Node
 from .printable import printable
 from .rendering import check_node
 
+if TYPE_CHECKING:
+    from .cni.plugin import Plugin
+
 log = logging.getLogger("containernet.daemon")
+
+_T = TypeVar("_T")
 
 
 def main() -> None:
@@ -102,7 +106,7 @@ def run(config: Config, *, leave: bool = False) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
-        plugin = Plugin(agent, local=parts.local, letters=config.letters)
+        plugin = _once(lambda: _plugin(agent, config, parts))
         commands = _commands(agent, config, parts, plugin)
         server = ControlServer(config.socket, commands, group=config.daemon.socket_group)
         stack.callback(server.close)
@@ -131,24 +135,44 @@ def notify(state: str) -> None:
         connection.sendto(state.encode(), address)
 
 
-def _ready(plugin: Plugin) -> None:
+def _plugin(agent: Agent, config: Config, parts: Parts) -> Plugin:
+    from .cni.plugin import Plugin  # 6 ms, and no runtime waits for them as the peers' routes would
+
+    return Plugin(agent, local=parts.local, letters=config.letters)
+
+
+def _once(make: Callable[[], _T]) -> Callable[[], _T]:
+    """Return what makes a thing when it is first asked for, and returns that ever after, to any thread."""
+    made: list[_T] = []
+    lock = threading.Lock()
+
+    def get() -> _T:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
+
+
+def _ready(plugin: Callable[[], Plugin]) -> None:
     try:
-        plugin.open_letters()
+        plugin().open_letters()
     except OSError as error:
         log.error("what was asked for while no daemon answered is not done yet: %s", error)
     notify("READY=1")
 
 
-def _collect_gone(agent: Agent, plugin: Plugin) -> Mapping[str, Any]:
-    plugin.open_letters()
+def _collect_gone(agent: Agent, plugin: Callable[[], Plugin]) -> Mapping[str, Any]:
+    plugin().open_letters()
     return {"collected": [endpoint_to_json(endpoint) for endpoint in agent.collect_gone()]}
 
 
-def _commands(agent: Agent, config: Config, parts: Parts, plugin: Plugin) -> Mapping[str, Any]:
+def _commands(agent: Agent, config: Config, parts: Parts, plugin: Callable[[], Plugin]) -> Mapping[str, Any]:
     stores = {config.leases.name: parts.leases, config.routes.name: parts.routes}
     return {
         "ask": lambda request: questions.answer(stores, request),
-        "cni": plugin.answer,
+        "cni": lambda request: plugin().answer(request),
         "gc": lambda _request: _collect_gone(agent, plugin),
         "status": lambda _request: agent.status().to_json(),
         "attach": lambda request: endpoint_to_json(

@@ -46,10 +46,13 @@ def contains(outer: Prefix, inner: Prefix) -> bool:
 
 
 def _by_family(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
-    return tuple(sorted(prefixes, key=lambda prefix: (prefix.version, prefix)))
+    found = tuple(prefixes)  # mostly one, in a list of thousands
+    return found if len(found) < 2 else tuple(sorted(found, key=lambda prefix: (prefix.version, prefix)))
 
 
-def _at_most_one_per_family(what: str, values: Iterable[Prefix | Address]) -> None:
+def _at_most_one_per_family(what: str, values: Sequence[Prefix | Address]) -> None:
+    if len(values) < 2:
+        return
     versions = [value.version for value in values]
     if len(versions) != len(set(versions)):
         raise ConfigError(f"{what}: at most one for each of IPv4 and IPv6, got {', '.join(map(str, values))}")
@@ -271,6 +274,11 @@ def _sorted_items(
     return tuple(sorted((intern(name), value) for name, value in dict(data).items()))
 
 
+def _interned(word: str) -> str:
+    # Not `intern` by itself: attrs asks for a converter's signature, and a built-in's takes 2 ms to parse.
+    return intern(word)
+
+
 @attrs.frozen(kw_only=True)
 class Tunnel:
     """How a peer wants its packets: the name of its dataplane, and what a sender must know for it.
@@ -281,7 +289,7 @@ class Tunnel:
             sorted pairs. flannel's BackendData.
     """
 
-    type: str = attrs.field(default="", converter=intern)
+    type: str = attrs.field(default="", converter=_interned)
     data: tuple[tuple[str, Scalar], ...] = attrs.field(default=(), converter=_sorted_items)
 
     def get(self, name: str) -> Scalar:
