@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import gc
 import logging
@@ -42,6 +43,8 @@ log = logging.getLogger("containernet.daemon")
 
 _T = TypeVar("_T")
 
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+
 
 def main() -> None:
     """Run containernetd with the arguments of the command line; exits with the code of what ended it."""
@@ -50,6 +53,7 @@ def main() -> None:
     parser.add_argument("--leave", action="store_true", help="when stopped, give the subnet back and clean up")
     arguments = parser.parse_args()
     calm_collector()
+    give_memory_back()
     try:
         config = configuration.load(arguments.config)
         _log_to_stderr(config.daemon.log)
@@ -122,6 +126,18 @@ def calm_collector() -> None:
     """Let Python look for garbage rarely: a large cluster is a million objects that stay, and no cycle."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def give_memory_back() -> None:
+    """Let the C library give large blocks back to the kernel when they are freed, as mallopt(3) has it.
+
+    By itself it keeps them, and for each thread apart: of a start with thousands of peers, 4 MB for ever.
+    Nothing happens where there is no mallopt (musl).
+    """
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, 1 << 16)
 
 
 def notify(state: str) -> None:
