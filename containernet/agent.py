@@ -18,11 +18,11 @@ The rules that the agent keeps:
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from random import SystemRandom
 from typing import TypeVar
 
 import attrs
@@ -54,6 +54,7 @@ from .rib import Change, Rib
 from .status import Status
 
 log = logging.getLogger(__name__)
+_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 _Result = TypeVar("_Result")
 
@@ -501,7 +502,7 @@ class Agent:
         self._view_is_new = False
         self._last_read = now
         if audit:
-            self._audit_at = now + self._audit * random.uniform(0.8, 1.2)
+            self._audit_at = now + self._audit * _dice.uniform(0.8, 1.2)
         self._read_at = self._audit_at
         if not self._has_failures():
             self._retries = 0
@@ -538,7 +539,7 @@ class Agent:
         return float(min(30, 1 << min(self._retries, 5)))
 
     def _retry(self, now: float) -> None:
-        self._read_at = now + self._retry_delay() * random.uniform(0.8, 1.0)
+        self._read_at = now + self._retry_delay() * _dice.uniform(0.8, 1.0)
         self._retries += 1
 
     def _host_failures(self) -> list[str]:

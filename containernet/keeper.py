@@ -13,9 +13,9 @@ withdrawn: a route store that knows no leases would keep it for ever.
 from __future__ import annotations
 
 import math
-import random
 import threading
 from collections.abc import Callable, Sequence
+from random import SystemRandom
 
 import attrs
 
@@ -26,6 +26,7 @@ from .model import Address, Lease, NetworkConfig, Prefix, Route
 
 LONGEST_SLEEP = 10.0  # seconds; a thread's sleep stands still in suspend, and a lease does not
 NOW = -math.inf  # on any clock
+_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 
 @attrs.frozen(kw_only=True)
@@ -278,7 +279,7 @@ class Keeper:
         self._preferred = lease.subnets
         with self._wake:
             if self._renew_at != NOW:
-                self._renew_at = asked + self._ttl / 3 * random.uniform(0.8, 1.0)
+                self._renew_at = asked + self._ttl / 3 * _dice.uniform(0.8, 1.0)
         self._report(Held(lease=lease, until=asked + self._ttl))
 
     def _announce(self) -> None:
@@ -298,7 +299,7 @@ class Keeper:
 
     def _backoff(self) -> float:
         self._attempts = min(self._attempts + 1, 7)
-        return random.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << self._attempts))
+        return _dice.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << self._attempts))
 
 
 def _ours(error: Exception) -> ContainernetError:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import threading
 from collections.abc import Callable
+from random import SystemRandom
 
 from .contracts import Kernel, RouteStore, Subscription
 from .errors import ContainernetError, StoreError
 from .events import Event
 
 log = logging.getLogger(__name__)
+_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 LONG = 3600.0  # seconds to wait for something that wakes us by itself
 END = 5.0  # seconds for a pump to end, once what it waits for has been closed
@@ -78,7 +79,7 @@ class RoutePump:
             error = StoreError(f"the route store failed: {type(error).__name__}: {error}")
         self._lost(error)
         self._attempts += 1
-        self._stopping.wait(random.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << min(self._attempts, 7))))
+        self._stopping.wait(_dice.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << min(self._attempts, 7))))
 
 
 class KernelPump:

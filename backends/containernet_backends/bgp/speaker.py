@@ -19,13 +19,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import random
 import socket
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
+from random import SystemRandom
 
 import attrs
 
@@ -60,6 +60,7 @@ from .turns import TurnLock
 from .wires import Wires
 
 log = logging.getLogger(__name__)
+_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 SLICE = 0.005  # seconds of table work in one turn
 ACCEPTED = 64  # callers that are let in at one time
@@ -68,7 +69,7 @@ STALE = 360.0  # seconds in which a peer that is back may tell everything again,
 
 
 def _jitter() -> float:
-    return random.uniform(0.75, 1.0)  # RFC 4271 s10
+    return _dice.uniform(0.75, 1.0)  # RFC 4271 s10
 
 
 class Speaker:

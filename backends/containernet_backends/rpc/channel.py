@@ -8,15 +8,16 @@ fails with the reason of that attempt.
 from __future__ import annotations
 
 import math
-import random
 import threading
 import time
 from collections.abc import Callable
+from random import SystemRandom
 
 from .call import Status
 from .link import CallFailed, Clock, Link, Metadata, Server, Stream
 
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH, JITTER = 0.2, 3.0, 1.6, 0.2  # seconds, and factors
+_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 
 class Channel:
@@ -27,7 +28,7 @@ class Channel:
     """
 
     def __init__(
-        self, server: Server, *, clock: Clock = time.monotonic, chance: Callable[[], float] = random.random
+        self, server: Server, *, clock: Clock = time.monotonic, chance: Callable[[], float] = _dice.random
     ) -> None:
         self._server, self._clock, self._chance = server, clock, chance
         self._link: Link | None = None
