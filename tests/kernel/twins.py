@@ -228,7 +228,8 @@ def hold(wanted: Wish) -> None:
             item.name for item in state.items if isinstance(item, Link) and isinstance(item.type, Bridge)
         )
         _forget(name, [*bridges, *(own.name for own in state.devices)])
-        _bring(name, state, wanted.topology, tidy=False)  # which it was told, it forgot as well
+        if all(own.up for own in state.devices):  # one that is off takes no routes
+            _bring(name, state, wanted.topology, tidy=False)  # which it was told, it forgot as well
     if wanted.topology.router:
         _forget(build.ROUTER, build.NICS)
 
