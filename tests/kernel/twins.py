@@ -20,7 +20,7 @@ from pathlib import Path
 
 import attrs
 
-from containernet.items import Bridge, InterfaceAddress, Item, Link, Sysctl
+from containernet.items import Bridge, InterfaceAddress, Item, Link, Neighbour, Sysctl
 from containernet.lab import build, namespaces, ping
 from containernet.lab.cluster import Lab
 from containernet.lab.topology import Topology
@@ -227,8 +227,9 @@ def hold(wanted: Wish) -> None:
         bridges = (
             item.name for item in state.items if isinstance(item, Link) and isinstance(item.type, Bridge)
         )
-        _forget(name, [*bridges, *(own.name for own in state.devices)])
-        if all(own.up for own in state.devices):  # one that is off takes no routes
+        links = [*bridges, *(own.name for own in state.devices)]
+        _forget(name, links)
+        if any(isinstance(item, Neighbour) and item.link in links for item in state.items):
             _bring(name, state, wanted.topology, tidy=False)  # which it was told, it forgot as well
     if wanted.topology.router:
         _forget(build.ROUTER, build.NICS)

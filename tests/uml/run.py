@@ -121,7 +121,7 @@ def main() -> int:
         print(f"{sys.argv[0]}: no linux.uml in PATH; apt-get install user-mode-linux kmod", file=sys.stderr)
         return STOPPED_EARLY
     with tempfile.TemporaryDirectory(prefix="containernet-uml-") as scratch:
-        return boot(kernel, Path(scratch), command, timeout=float(os.environ.get("UML_TIMEOUT", "480")))
+        return boot(kernel, Path(scratch), command, timeout=float(os.environ.get("UML_TIMEOUT", "900")))
 
 
 if __name__ == "__main__":
