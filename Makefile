@@ -19,8 +19,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The tests that need no kernel.
 PURE := tests/unit tests/properties tests/conformance
-# These mostly wait: for timers, half a minute at a time, and for BGP daemons.
-FAULTS := tests/kernel/test_lab_etcd_faults.py tests/bgp
+# These mostly wait: for timers, half a minute at a time, for BGP daemons, and for container runtimes.
+FAULTS := tests/kernel/test_lab_etcd_faults.py tests/bgp tests/cni
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
