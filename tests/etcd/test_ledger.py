@@ -116,7 +116,7 @@ def test_a_claim_that_loses_every_race_leaves_no_etcd_lease(etcd: Cluster, prefi
     with closing(EtcdStore(checked, client=client)) as store:
         with pytest.raises(LeaseTaken, match="1000 times in a row"):
             store.claim(ONE, "a", 60)
-        assert raw.leases() == before
+        assert raw.leases() <= before  # those of other tests end with their time
         assert raw.get(prefix + KEY) is None
 
 
