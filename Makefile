@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check --quiet install --constraint scripts/constraints.txt
 
 # What the tests call, with the Debian package that brings it. The demo calls nothing.
-TEST_NEEDS := unshare:util-linux ip:iproute2 ping:iputils-ping linux.uml:user-mode-linux modprobe:kmod \
+TEST_NEEDS := unshare:util-linux ip:iproute2 ping:iputils-ping sysctl:procps linux.uml:user-mode-linux modprobe:kmod \
 	etcd:etcd-server etcdctl:etcd-client openssl:openssl iperf3:iperf3 bird:bird2 /usr/lib/frr/bgpd:frr gobgpd:gobgpd \
 	nft:nftables iptables:iptables /usr/lib/cni/bridge:containernetworking-plugins podman:podman \
 	runc:runc containerd:containerd /bin/busybox:busybox-static
