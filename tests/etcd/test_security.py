@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_network
@@ -89,6 +91,41 @@ def ended(authority: Authority, directory: Path) -> Path:
     signer = ("-CA", str(authority.ca), "-CAkey", str(authority.ca.with_suffix(".key")))
     _openssl("x509", "-req", "-in", str(request), *signer, "-days", "-1", "-out", str(cert))
     return cert
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "; no TLS is spoken there: write http in endpoints"),
+        (b"", "; perhaps no TLS is spoken there: if so, write http in endpoints"),
+        (b"\x15\x03\x03\0\2\1\0", "; perhaps no TLS is spoken there: if so, write http in endpoints"),
+    ],
+    ids=["other words", "nothing", "close_notify"],
+)
+def test_who_speaks_no_tls(answer: bytes, line: str, store: OpenStore) -> None:
+    """A server may answer a ClientHello in its own words, with none, or by an alert; each has a next step."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    caller, _ = server.accept()
+                except OSError:
+                    return
+                with caller:
+                    caller.recv(1 << 16)
+                    caller.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            endpoint = f"https://127.0.0.1:{server.getsockname()[1]}"
+            with pytest.raises(StoreUnavailable) as raised:
+                store({"endpoints": [endpoint], "timeout": 5.0}).leases()
+            assert str(raised.value).endswith(line)
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_a_certificate_for_another_name(make_cluster: MakeCluster, tmp_path: Path, store: OpenStore) -> None:

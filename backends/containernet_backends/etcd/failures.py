@@ -25,7 +25,7 @@ _HANDSHAKES = {
     "verify failed": "its certificate is not from {ca}, or not valid now: correct ca, or renew the certificate",
     "wrong version": "no TLS is spoken there: write http in endpoints",
     "record layer": "no TLS is spoken there: write http in endpoints",
-    "eof occurred": "perhaps no TLS is spoken there: if so, write http in endpoints",
+    "closed during the tls handshake": "perhaps no TLS is spoken there: if so, write http in endpoints",
 }
 # A server refuses our certificate, in TLS 1.3 after we believe that all is well (RFC 8446 s4.4.2.4).
 _NOT_LET_IN = " alert "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import ssl
@@ -14,13 +15,20 @@ class Encrypted:
         self.socket = tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
 
     def handshake(self) -> int:
-        """Go on with it; return poll(2)'s events to wait for, or 0: it is done."""
+        """Go on with it; return poll(2)'s events to wait for, or 0: it is done.
+
+        Raises:
+            OSError: it failed (an ssl.SSLError), or the other end has left in the midst of it.
+        """
         try:
             self.socket.do_handshake()
         except ssl.SSLWantReadError:
             return select.POLLIN
         except ssl.SSLWantWriteError:
             return select.POLLOUT
+        # Which of these it is depends on whether an alert was read first; who speaks no TLS may do either.
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as error:
+            raise OSError(errno.ECONNRESET, "closed during the TLS handshake") from error
         return 0
 
     @property
