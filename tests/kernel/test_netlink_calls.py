@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from ipaddress import IPv4Network, ip_address, ip_interface
 from types import FrameType
 
@@ -70,3 +71,32 @@ def test_many_routes_take_hardly_more_system_calls_than_a_few(netns: Callable[[]
         kernel.read()
         few, many = cost(kernel, FEW), cost(kernel, MANY)
     assert all(many[what] - few[what] < MANY / 50 for what in few), (few, many)
+
+
+def test_of_our_own_routes_nothing_is_heard(netns: Callable[[], Netns]) -> None:
+    """The kernel itself passes over them: nobody is woken, and no notification is lost for want of room."""
+    with closing(netns().kernel()) as kernel:
+        kernel.execute([Create(item) for item in GROUND])
+        kernel.read()
+        while kernel.changed(0.05):  # links and addresses are told to all
+            kernel.read()
+        kernel.execute([Create(item) for item in routes(MANY)])
+        assert calls(lambda: kernel.changed(0)).total() == 0
+
+
+def test_whose_routes_are_used_is_asked_of_others_alone(netns: Callable[[], Netns]) -> None:
+    """Where nobody else has a route in the pool, no question is asked for any of ours."""
+    host = netns()
+    with closing(host.kernel()) as kernel:
+        kernel.execute([Create(item) for item in GROUND])
+        asked = {}
+        for count in (FEW, MANY):
+            kernel.execute([Create(item) for item in routes(count)])
+            items = list(kernel.read().values())
+            asked[count] = calls(partial(kernel.rivals, items)).total()
+        assert asked[MANY] - asked[FEW] < MANY / 50
+        host.ip("route add 10.0.9.128/25 dev b0 proto bird")
+        assert kernel.rivals(items) == [
+            "10.0.9.128/25 in 10.0.9.0/24 does not go by our route but by route 10.0.9.128/25 dev b0, "
+            "proto bird (12): `ip route del 10.0.9.128/25 proto 12`"
+        ]

@@ -168,8 +168,7 @@ class NetlinkKernel:
                 with self._lock:
                     if self._closed:
                         return False
-                    own_port = self._socket.port if self._socket else 0
-                    if listener.disturbed(self._view, self._generations, own_port=own_port):
+                    if listener.disturbed(self._view, self._generations):
                         return True
             return False
         finally:
@@ -239,7 +238,7 @@ class NetlinkKernel:
     def _listen(self) -> Listener:
         if self._listener is None:
             socket = self._open()
-            self._listener = self._enter(Listener)
+            self._listener = self._enter(lambda: Listener(own_port=socket.port))
             if not self._view.links:
                 self._view.reset(read_links(socket), {})
         return self._listener

@@ -13,7 +13,7 @@ from . import constants as c
 from .frames import Malformed
 from .nft_generations import GROUP, Generations
 from .socket import NetlinkSocket
-from .view import LINKS, View
+from .view import View
 
 _GROUPS = (
     c.RTNLGRP_LINK,
@@ -24,13 +24,20 @@ _GROUPS = (
     c.RTNLGRP_IPV6_ROUTE,
     c.RTNLGRP_NEXTHOP,
 )
+# What else goes with a link or an address of ours the kernel does not tell.
+_FOR_ALL = (c.RTM_NEWLINK, c.RTM_DELLINK, c.RTM_NEWADDR, c.RTM_DELADDR)
 
 
 class Listener:
-    """Hears everything that changes in the namespace of the thread that makes it, from that moment on."""
+    """Hears everything that changes in the namespace of the thread that makes it, from that moment on.
 
-    def __init__(self) -> None:
+    Args:
+        own_port: whose routes, neighbours and nexthops are as is believed, and not heard of.
+    """
+
+    def __init__(self, *, own_port: int) -> None:
         self._socket = NetlinkSocket(_GROUPS)
+        self._socket.pass_over(own_port, but=_FOR_ALL)
         self._tables = _listening_to_nftables()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
@@ -43,15 +50,14 @@ class Listener:
         """Return whether something arrived, or `wake` was called, within `timeout` seconds."""
         return bool(self._poll.poll(max(0.0, timeout) * 1000))
 
-    def disturbed(self, view: View, generations: Generations, *, own_port: int) -> bool:
+    def disturbed(self, view: View, generations: Generations) -> bool:
         """Return whether what arrived so far contradicts what is believed; True also if something was lost."""
         try:
             told = self._tables is not None and generations.disturbed(self._tables.notifications())
             heard = self._socket.notifications()
-            # A round that is all our own is passed over unread, and the view need not even catch up with it.
-            first = next((each for each in heard if each.port != own_port or each.type in LINKS), None)
-            differs = first is not None and view.differs(chain([first], heard), own_port=own_port)
-            return differs or told
+            # The view catches up with our own work only where there is something to compare.
+            first = next(heard, None)
+            return (first is not None and view.differs(chain([first], heard))) or told
         except Malformed:
             return True
         except OSError as error:

@@ -7,17 +7,29 @@ asked which route it would take, once for each of ours: 30 microseconds, however
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from containernet.items import InterfaceAddress, Item, KernelRoute, Masquerade
 from containernet.model import Prefix, contains
 
 from . import constants as c
+from .frames import Refusal
+from .layouts import FAMILY
 from .links import read_links
+from .nexthops import Hop
 from .ownership import PROTOCOL, protocol_name, removal
 from .reading import FAMILIES, read_hops
 from .socket import NetlinkSocket
-from .wire import Names, address_filter, decode_address, decode_route, route_lookup, route_protocol
+from .wire import (
+    Names,
+    address_filter,
+    decode_address,
+    decode_route,
+    route_destination,
+    route_filter,
+    route_lookup,
+    route_protocol,
+)
 
 
 def find_rivals(socket: NetlinkSocket, items: Iterable[Item]) -> Sequence[str]:
@@ -67,21 +79,53 @@ def _of_addresses(
 
 
 def _of_routes(socket: NetlinkSocket, names: Names, routes: Iterable[KernelRoute]) -> Iterator[str]:
-    hops = read_hops(socket)
-    for route in routes:
-        destination = route.destination
-        # The second address, if there is one; ipaddress itself would keep three more objects with each prefix.
-        probe = destination.network_address + (destination.prefixlen < destination.max_prefixlen)
-        answer = socket.get(c.RTM_GETROUTE, route_lookup(probe))
-        if not isinstance(answer, bytes) or route_protocol(answer) == PROTOCOL:
-            continue
-        found = decode_route(answer, names, hops)
-        if found is None or not isinstance(found.item, KernelRoute):
-            continue
-        # A route to more than the prefix is taken where ours has just gone: that is drift, and no rival.
-        if contains(destination, found.item.destination):
-            owner = protocol_name(found.protocol)
-            yield (
-                f"{destination} does not go by our route but by {found.item}, proto {owner}: "
-                f"`{removal(found.item, found.protocol)}`"
+    covering = _covering(routes)
+    hops: Mapping[int, Hop] = {}
+    told: set[Prefix] = set()
+    for family in FAMILIES:
+        # A full table of the Internet may be there: of what is none of our business nothing is kept.
+        others = socket.dump(c.RTM_GETROUTE, route_filter(family), keep=covering)
+        hops = hops or (read_hops(socket) if others else {})
+        for body in others:
+            ours, other = covering(body), decode_route(body, names, hops)
+            assert ours is not None
+            if ours in told or other is None or not isinstance(other.item, KernelRoute):
+                continue
+            # The second address, if there is one: a subnet's first is nobody's.
+            at = other.item.destination
+            answer = socket.get(
+                c.RTM_GETROUTE, route_lookup(at.network_address + (at.prefixlen < at.max_prefixlen))
             )
+            found = None if isinstance(answer, Refusal) else decode_route(answer, names, hops)
+            if found is None or found.protocol == PROTOCOL or not isinstance(found.item, KernelRoute):
+                continue
+            # A route to more than the prefix is taken where ours has just gone: that is drift, and no rival.
+            if contains(ours, found.item.destination):
+                told.add(ours)
+                part = "" if found.item.destination == ours else f"{found.item.destination} in "
+                yield (
+                    f"{part}{ours} does not go by our route but by {found.item}, "
+                    f"proto {protocol_name(found.protocol)}: `{removal(found.item, found.protocol)}`"
+                )
+
+
+def _covering(routes: Iterable[KernelRoute]) -> Callable[[bytes], Prefix | None]:
+    """Return what says which destination of ours a route of somebody else's leads into; None: into none."""
+    ours: dict[int, dict[int, dict[int, Prefix]]] = {family: {} for family in FAMILIES}
+    for route in routes:
+        prefix = route.destination
+        length, width = prefix.prefixlen, prefix.max_prefixlen
+        of_length = ours[FAMILY[prefix.version]].setdefault(length, {})
+        of_length[int(prefix.network_address) >> (width - length)] = prefix
+
+    def covering(body: bytes) -> Prefix | None:
+        if route_protocol(body) == PROTOCOL:
+            return None
+        family, length, packed = route_destination(body)
+        value, width = int.from_bytes(packed, "big"), 8 * len(packed)
+        for shorter, destinations in ours[family].items():
+            if shorter <= length <= width and (found := destinations.get(value >> (width - shorter))):
+                return found
+        return None
+
+    return covering

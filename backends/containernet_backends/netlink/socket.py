@@ -12,11 +12,12 @@ again message by message, which the callers' operations allow: each may be repea
 
 from __future__ import annotations
 
+import array
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from containernet.errors import KernelError, PermissionRefused
 
@@ -29,6 +30,9 @@ _LARGEST_BATCH = 2048  # messages; more brings no speed, and a batch is memory t
 _RECEIVE = 1 << 16  # octets; the kernel's dumps fill at most 32 KiB at a time
 _PATIENCE = 30  # seconds; a kernel that does not answer for so long will not
 _ATTEMPTS = 16
+# linux/bpf_common.h: what loads 16 and 32 bits at a place, compares with a number, and ends
+_LOAD_HALF, _LOAD_WORD, _IF_EQUAL, _RETURN = 0x28, 0x20, 0x15, 0x06
+_TYPE_AT, _PORT_AT = 4, 12  # octets into a message's header
 _LAST = frozenset({c.NLMSG_DONE, c.NLMSG_ERROR})  # what ends an answer
 
 
@@ -112,8 +116,11 @@ class NetlinkSocket:
             answer = reply.body
         return answer
 
-    def dump(self, type: int, body: bytes) -> list[bytes]:
+    def dump(self, type: int, body: bytes, *, keep: Callable[[bytes], object] | None = None) -> list[bytes]:
         """Return the bodies of all objects that a dump asks for, as they stood together at one moment.
+
+        Args:
+            keep: which of them are wanted, asked as they come, so that the others are never held; None: all.
 
         Raises:
             KernelError: the kernel refuses, or its tables change faster than they can be read.
@@ -122,12 +129,27 @@ class NetlinkSocket:
             sequence = self.sequence()
             self._write(message(type, c.NLM_F_REQUEST | c.NLM_F_DUMP, sequence, body))
             try:
-                bodies = self._objects(sequence)
+                bodies = self._objects(sequence, keep)
             except _RepliesLost:
                 continue
             if bodies is not None:
                 return bodies
         raise KernelError(f"netlink dump {type}: torn {_ATTEMPTS} times by other writers: try again")
+
+    def pass_over(self, port: int, *, but: Iterable[int]) -> None:
+        """Hear no more of what the socket of that port causes, but for messages of these types.
+
+        The kernel itself looks (socket(7), SO_ATTACH_FILTER): it wakes nobody for them, and they take no room.
+        """
+        accept = list(but)
+        # What is loaded counts as big-endian.
+        code = [(_LOAD_HALF, 0, 0, _TYPE_AT)]
+        code += [(_IF_EQUAL, len(accept) - at + 1, 0, socket.htons(each)) for at, each in enumerate(accept)]
+        code += [(_LOAD_WORD, 0, 0, _PORT_AT), (_IF_EQUAL, 1, 0, socket.htonl(port))]
+        code += [(_RETURN, 0, 0, 0xFFFFFFFF), (_RETURN, 0, 0, 0)]
+        program = array.array("B", b"".join(struct.pack("@HBBI", *instruction) for instruction in code))
+        where, _ = program.buffer_info()
+        self._raw.setsockopt(socket.SOL_SOCKET, c.SO_ATTACH_FILTER, struct.pack("@HP", len(code), where))
 
     def notifications(self) -> Iterator[Message]:
         """Yield what has arrived, without waiting.
@@ -197,7 +219,7 @@ class NetlinkSocket:
                 if not self._midway:
                     return
 
-    def _objects(self, sequence: int) -> list[bytes] | None:
+    def _objects(self, sequence: int, keep: Callable[[bytes], object] | None) -> list[bytes] | None:
         """Return the bodies of a dump's answers; None: somebody changed the table meanwhile."""
         bodies: list[bytes] = []
         torn = 0
@@ -205,7 +227,7 @@ class NetlinkSocket:
             alike = equal_messages(data)
             if alike and alike[0].sequence == sequence and alike[0].type not in _LAST:
                 torn |= alike[0].flags & c.NLM_F_DUMP_INTR
-                bodies += alike[1]
+                bodies += filter(keep, alike[1]) if keep else alike[1]
                 continue
             for reply in messages(data):
                 if reply.sequence != sequence:
@@ -215,7 +237,8 @@ class NetlinkSocket:
                     self._midway = False
                     _check(refusal(reply))
                     return None if torn else bodies
-                bodies.append(reply.body)
+                if keep is None or keep(reply.body):
+                    bodies.append(reply.body)
         raise AssertionError("unreachable: what is received ends by its last message or by an exception")
 
     def _write(self, data: bytes) -> None:

@@ -44,8 +44,6 @@ from .wire import (
     route_protocol,
 )
 
-LINKS = frozenset({c.RTM_NEWLINK, c.RTM_DELLINK})
-
 
 class View:
     """The belief about one namespace. Not for use by two threads at a time.
@@ -146,12 +144,8 @@ class View:
         if isinstance(item, Link) and isinstance(item.type, Vxlan):
             self._stands_on.add(item.type.dev)
 
-    def differs(self, messages: Iterable[Message], *, own_port: int = -1) -> bool:
+    def differs(self, messages: Iterable[Message]) -> bool:
         """Return whether the messages tell of a state of our items other than the believed one.
-
-        Args:
-            own_port: whose messages tell of our own work. It is as is believed, so none of them is decoded but
-                those about links, and those that may take back what somebody else did.
 
         Raises:
             Malformed: a message does not parse.
@@ -159,8 +153,6 @@ class View:
         self._catch_up()
         heard = _Round(self._contradicts)
         for message in messages:
-            if message.port == own_port and message.type not in LINKS and not heard.open:
-                continue
             match message.type:
                 case c.RTM_NEWLINK | c.RTM_DELLINK:
                     self._hear_link(message, heard)
@@ -288,8 +280,3 @@ class _Round:
             self.wrong.add(key)
         else:
             self.wrong.discard(key)
-
-    @property
-    def open(self) -> bool:
-        """Whether anything was told that a later word may take back."""
-        return bool(self.wrong or self.hops)

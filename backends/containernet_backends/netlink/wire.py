@@ -85,6 +85,11 @@ def route_protocol(body: bytes) -> int:
     return body[5] if len(body) > 5 else 0
 
 
+def route_destination(body: bytes) -> tuple[int, int, bytes]:
+    """Return the family, the prefix length and the packed address, if one is told, of where a route leads."""
+    return body[0], body[1], attributes(body, RTMSG.size).get(c.RTA_DST, b"")
+
+
 def route_key(body: bytes) -> Key:
     """Return the key of a route of any kind, such as `blackhole`: one of them stands in the way of another."""
     if len(body) < RTMSG.size:
