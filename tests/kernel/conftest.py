@@ -10,13 +10,15 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from threading import Thread
 
 import pytest
 
 from containernet_backends.netlink import NetlinkKernel
 from containernet_backends.netlink.constants import CLONE_NEWNET
+
+from .peers import GROUND, connect, kernel_of, reach
 
 
 class Netns:
@@ -83,3 +85,26 @@ def netns() -> Iterator[Callable[[], Netns]]:
             return made
 
         yield make
+
+
+@pytest.fixture
+def far(netns: Callable[[], Netns]) -> Netns:
+    """Whoever is at the other end of the host's eth0."""
+    return netns()
+
+
+@pytest.fixture
+def host(netns: Callable[[], Netns], far: Netns) -> Netns:
+    """A host with an underlay link."""
+    host = netns()
+    connect(host, far)
+    return host
+
+
+@pytest.fixture
+def kernel(host: Netns) -> Iterator[NetlinkKernel]:
+    """The host's kernel, which listens, and holds what peers stand on."""
+    with closing(kernel_of(host)) as kernel:
+        kernel.changed(0)
+        reach(kernel, GROUND)
+        yield kernel

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_interface
+from typing import TYPE_CHECKING
 
 from containernet.items import FdbEntry, InterfaceAddress, Item, KernelRoute, Link, Neighbour, Vxlan, by_key
 from containernet.planning import plan
 from containernet_backends.netlink import NetlinkKernel
 
-from .conftest import Netns
+if TYPE_CHECKING:
+    from .conftest import Netns  # whose fixtures are made of what is here
 
 VXLAN = Link(
     name="vx0",

@@ -52,14 +52,8 @@ LONG = 20.0  # seconds to hear something; ends at once when it comes
 
 
 @pytest.fixture
-def host(netns: Callable[[], Netns]) -> Netns:
+def host(host: Netns) -> Netns:
     """A host with an underlay link, another link and a routing daemon's route."""
-    host = netns()
-    far = netns()
-    host.ip(f"link add eth0 type veth peer name eth0 netns {far.path}")
-    far.ip("link set eth0 up")
-    host.ip("link set eth0 up")
-    host.ip("address add 192.0.2.1/24 dev eth0")
     host.ip("link add theirs type bridge")
     host.ip("link set theirs up")
     host.ip("link add aside type bridge")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from ipaddress import ip_address
 
@@ -18,35 +17,12 @@ from containernet_backends.netlink.namespaces import Namespace
 from containernet_backends.netlink.socket import NetlinkSocket
 
 from .conftest import Netns
-from .peers import GROUND, by_rank, connect, kernel_of, objects, peer, reach, subnet, through, used
+from .peers import GROUND, by_rank, kernel_of, objects, peer, reach, subnet, through, used
 
 pytestmark = pytest.mark.kernel
 
 SOON, LONG = 0.05, 20.0  # seconds to hear nothing, and something
 FIRST = 77 << 24
-
-
-@pytest.fixture
-def far(netns: Callable[[], Netns]) -> Netns:
-    """Whoever is at the other end of eth0."""
-    return netns()
-
-
-@pytest.fixture
-def host(netns: Callable[[], Netns], far: Netns) -> Netns:
-    """A host with an underlay link."""
-    host = netns()
-    connect(host, far)
-    return host
-
-
-@pytest.fixture
-def kernel(host: Netns) -> Iterator[NetlinkKernel]:
-    """A kernel that listens."""
-    with closing(kernel_of(host)) as kernel:
-        kernel.changed(0)
-        reach(kernel, GROUND)
-        yield kernel
 
 
 class TestMaking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from math import ceil
 from typing import Any
@@ -23,32 +23,9 @@ from containernet_backends.netlink.programming import Programmer
 from containernet_backends.netlink.socket import NetlinkSocket
 
 from .conftest import Netns
-from .peers import GROUND, by_rank, connect, kernel_of, objects, peer, reach, through, used
+from .peers import GROUND, by_rank, kernel_of, objects, peer, reach, through, used
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def far(netns: Callable[[], Netns]) -> Netns:
-    """Whoever is at the other end of eth0."""
-    return netns()
-
-
-@pytest.fixture
-def host(netns: Callable[[], Netns], far: Netns) -> Netns:
-    """A host with an underlay link."""
-    host = netns()
-    connect(host, far)
-    return host
-
-
-@pytest.fixture
-def kernel(host: Netns) -> Iterator[NetlinkKernel]:
-    """A kernel that listens."""
-    with closing(kernel_of(host)) as kernel:
-        kernel.changed(0)
-        reach(kernel, GROUND)
-        yield kernel
 
 
 class Counting(NetlinkSocket):
