@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from random import SystemRandom
 from typing import TypeVar
 
 import attrs
@@ -44,6 +43,7 @@ from .errors import (
 from .events import Announced, Event, Quarantined, Snapshot, Withdrawn
 from .inbox import Inbox
 from .items import Item
+from .jitter import jitter
 from .keeper import Agreed, Held, Keeper, Lost, Outcome, StoreFailed, Told, confine
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route, overlaps
 from .planning import Operation
@@ -54,7 +54,6 @@ from .rib import Change, Rib
 from .status import Status
 
 log = logging.getLogger(__name__)
-_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 _Result = TypeVar("_Result")
 
@@ -502,7 +501,7 @@ class Agent:
         self._view_is_new = False
         self._last_read = now
         if audit:
-            self._audit_at = now + self._audit * _dice.uniform(0.8, 1.2)
+            self._audit_at = now + jitter(self._audit, 0.8, 1.2)
         self._read_at = self._audit_at
         if not self._has_failures():
             self._retries = 0
@@ -539,7 +538,7 @@ class Agent:
         return float(min(30, 1 << min(self._retries, 5)))
 
     def _retry(self, now: float) -> None:
-        self._read_at = now + self._retry_delay() * _dice.uniform(0.8, 1.0)
+        self._read_at = now + jitter(self._retry_delay(), 0.8)
         self._retries += 1
 
     def _host_failures(self) -> list[str]:

@@ -15,18 +15,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from random import SystemRandom
 
 import attrs
 
 from .allocation import claim_subnet
 from .contracts import ConfiguresNetwork, Confines, KeepsSettings, LeaseStore, Recognises, RouteStore, Settings
 from .errors import ConfigError, ContainernetError, LeaseLost, StoreError, StoreUnavailable
+from .jitter import backoff, jitter
 from .model import Address, Lease, NetworkConfig, Prefix, Route
 
 LONGEST_SLEEP = 10.0  # seconds; a thread's sleep stands still in suspend, and a lease does not
 NOW = -math.inf  # on any clock
-_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 
 @attrs.frozen(kw_only=True)
@@ -162,7 +161,7 @@ class Keeper:
         self._announcements: tuple[Route, ...] = ()
         self._standing: dict[Prefix, Route] = {}  # announced, and not withdrawn again
         self._told = True
-        self._attempts = 0
+        self._failures = 0
         self._stopping = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="containernet-keeper", daemon=True)
@@ -218,20 +217,21 @@ class Keeper:
         while not self._stopping:
             try:
                 delay = self._look_after()
-                self._attempts = 0
+                self._failures = 0
             except Exception as error:
                 # Anything at all: without this thread the lease would run out, and nobody would know why.
                 self._report(StoreFailed(error=_ours(error)))
                 self._told = False  # whatever the store forgot while it was away, it hears again
-                delay = self._backoff()
+                self._failures += 1
+                delay = backoff(self._failures)
             with self._wake:
                 if not self._stopping and not self._due():
-                    self._wake.wait(delay if self._attempts else min(delay, LONGEST_SLEEP))
+                    self._wake.wait(delay if self._failures else min(delay, LONGEST_SLEEP))
 
     def _due(self) -> bool:
         # An announcement or a check that came while a call was under way must not wait for the next renewal;
         # after a failure the backoff is waited for all the same.
-        return self._attempts == 0 and self._lease is not None and (not self._told or self._renew_at == NOW)
+        return self._failures == 0 and self._lease is not None and (not self._told or self._renew_at == NOW)
 
     def _look_after(self) -> float:
         """Do what is due; return the seconds until something is due again."""
@@ -279,7 +279,7 @@ class Keeper:
         self._preferred = lease.subnets
         with self._wake:
             if self._renew_at != NOW:
-                self._renew_at = asked + self._ttl / 3 * _dice.uniform(0.8, 1.0)
+                self._renew_at = asked + jitter(self._ttl / 3, 0.8)
         self._report(Held(lease=lease, until=asked + self._ttl))
 
     def _announce(self) -> None:
@@ -296,10 +296,6 @@ class Keeper:
         for prefix in self._standing.keys() - {route.prefix for route in kept}:
             self._routes.withdraw(self._standing[prefix])
             del self._standing[prefix]
-
-    def _backoff(self) -> float:
-        self._attempts = min(self._attempts + 1, 7)
-        return _dice.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << self._attempts))
 
 
 def _ours(error: Exception) -> ContainernetError:

@@ -10,14 +10,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from random import SystemRandom
 
 from .contracts import Kernel, RouteStore, Subscription
 from .errors import ContainernetError, StoreError
 from .events import Event
+from .jitter import backoff
 
 log = logging.getLogger(__name__)
-_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 LONG = 3600.0  # seconds to wait for something that wakes us by itself
 END = 5.0  # seconds for a pump to end, once what it waits for has been closed
@@ -40,7 +39,7 @@ class RoutePump:
         self._lost = lost
         self._stopping = threading.Event()
         self._subscription: Subscription | None = None
-        self._attempts = 0
+        self._failures = 0
         self._thread = threading.Thread(target=self._run, name="containernet-routes", daemon=True)
 
     def start(self) -> None:
@@ -66,7 +65,7 @@ class RoutePump:
         try:
             while not self._stopping.is_set():
                 event = subscription.next_event(timeout=LONG)
-                self._attempts = 0
+                self._failures = 0
                 if event is not None:
                     self._heard(event)
         finally:
@@ -78,8 +77,8 @@ class RoutePump:
             log.error("the route store failed in a way that nobody foresaw", exc_info=error)
             error = StoreError(f"the route store failed: {type(error).__name__}: {error}")
         self._lost(error)
-        self._attempts += 1
-        self._stopping.wait(_dice.uniform(0.5, 1.0) * min(30.0, 0.25 * (1 << min(self._attempts, 7))))
+        self._failures += 1
+        self._stopping.wait(backoff(self._failures))
 
 
 class KernelPump:

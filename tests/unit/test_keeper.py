@@ -220,7 +220,7 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_thread(bench: Bench, call
 def test_stopping_interrupts_the_backoff(bench: Bench) -> None:
     """Nobody waits half a minute for a store that is away."""
     bench.store.faults.fail("leases", AWAY, times=FOR_EVER)
-    bench.keeper._attempts = 6  # so that the next pause is half a minute
+    bench.keeper._failures = 6  # so that the next pause is half a minute
     bench.keeper.start()
     bench.next(StoreFailed)
     bench.keeper.stop(leave=False, timeout=SOON)

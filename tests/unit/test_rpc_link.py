@@ -55,7 +55,8 @@ def to(port: int, *, host: str = "127.0.0.1", dial: Any = dial) -> Iterator[tupl
     """Return a channel to a port, and its clock; no descriptor of it is left in the end."""
     before = descriptors()
     clock = Clock()
-    with closing(Channel(Where(host=host, port=port, dial=dial), clock=clock, chance=lambda: 0.5)) as made:
+    where = Where(host=host, port=port, dial=dial)
+    with closing(Channel(where, clock=clock, vary=lambda pause, *_: pause)) as made:
         yield made, clock
     wait_until(lambda: descriptors() <= before, what="descriptors are closed", patience=2)
 

@@ -25,11 +25,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from random import SystemRandom
 
 import attrs
 
 from containernet.errors import ConfigError, StoreUnavailable
+from containernet.jitter import jitter
 from containernet.model import Address
 
 from . import effects, sockets
@@ -60,7 +60,6 @@ from .turns import TurnLock
 from .wires import Wires
 
 log = logging.getLogger(__name__)
-_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 SLICE = 0.005  # seconds of table work in one turn
 ACCEPTED = 64  # callers that are let in at one time
@@ -69,7 +68,7 @@ STALE = 360.0  # seconds in which a peer that is back may tell everything again,
 
 
 def _jitter() -> float:
-    return _dice.uniform(0.75, 1.0)  # RFC 4271 s10
+    return jitter(1.0, 0.75)  # RFC 4271 s10
 
 
 class Speaker:

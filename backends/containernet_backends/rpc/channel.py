@@ -11,26 +11,30 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from random import SystemRandom
+
+from containernet.jitter import jitter
 
 from .call import Status
 from .link import CallFailed, Clock, Link, Metadata, Server, Stream
 
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH, JITTER = 0.2, 3.0, 1.6, 0.2  # seconds, and factors
-_dice = SystemRandom()  # not the module's own: its state belongs to the program that imports us
 
 
 class Channel:
     """The way to one server, for any number of threads; opens nothing before the first call.
 
     Args:
-        clock: as of time.monotonic(). chance: between 0 and 1.
+        clock: as of time.monotonic(). vary: as `jitter` does.
     """
 
     def __init__(
-        self, server: Server, *, clock: Clock = time.monotonic, chance: Callable[[], float] = _dice.random
+        self,
+        server: Server,
+        *,
+        clock: Clock = time.monotonic,
+        vary: Callable[[float, float, float], float] = jitter,
     ) -> None:
-        self._server, self._clock, self._chance = server, clock, chance
+        self._server, self._clock, self._vary = server, clock, vary
         self._link: Link | None = None
         self._leaving: list[Link] = []  # with calls that go on, but none that begins
         self._failures = 0  # in a row
@@ -86,5 +90,5 @@ class Channel:
             return
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * GROWTH ** min(self._failures, 99))
         self._failures += 1
-        self._not_before = link.began + pause * (1 + JITTER * (2 * self._chance() - 1))
+        self._not_before = link.began + self._vary(pause, 1 - JITTER, 1 + JITTER)
         self._reason = link.ended
