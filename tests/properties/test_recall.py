@@ -85,16 +85,27 @@ def test_reading_again_is_reading_anew(
         expected: list[Item] = []
         for table, bodies in zip((ROUTES, NEIGHBOURS), told, strict=True):
             found = [(body, item) for body in bodies if (item := meaning(table, body, names, hops))]
-            items = dict(found).values()
+            items = [item for _, item in found]
             decode = partial(meaning, table, names=recall.names, hops=recall.hops)
             quickly = by_example(decode, ROUTE if table == ROUTES else NEIGHBOUR)
             assert recall.decode(table, bodies, quickly) == by_key(items)
             expected += items
             if table == ROUTES:
-                numbers = ((item.key, route_nexthop(body)) for body, item in dict(found).items())
+                numbers = ((item.key, route_nexthop(body)) for body, item in found)
                 told_by = {key: number for key, number in numbers if number}
                 assert recall.used(table) == told_by
         assert recall.links == {item.link for item in expected}
+
+
+def test_of_one_key_the_last_word_counts() -> None:
+    """Regression: what a dump told first, and again after something else, was taken for the older."""
+    one, other = route(1, 1, 7), route(1, 2, 7)
+    recall = Recall()
+    recall.begin({7: "a"}, {})
+    (item,) = recall.decode(
+        ROUTES, [one, other, one], partial(meaning, ROUTES, names=recall.names, hops={})
+    ).values()
+    assert item == meaning(ROUTES, one, {7: "a"}, {})
 
 
 def fdb_entry(mac: int, last: int, clock: int) -> bytes:

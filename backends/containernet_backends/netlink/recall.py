@@ -114,12 +114,13 @@ class Recall:
         last = self._readings.get(table) or _Reading((), {})
         told = list(map(_without_clocks, bodies)) if table[0] == c.RTM_GETNEIGH else bodies
         if told != last.told:
-            meanings = {}
+            meanings: dict[bytes, Item] = {}
             for octets, body in zip(told, bodies, strict=True):
                 item = last.meanings.get(octets)
                 if item is None and (item := decode(body)):
                     item = self._same(item)
                 if item is not None:
+                    meanings.pop(octets, None)  # told again, it is told last; of one key the last counts
                     meanings[octets] = item
             last = self._readings[table] = _Reading(told, meanings)
         return last.items
