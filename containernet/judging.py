@@ -2,7 +2,7 @@
 
 - Its prefix must be a subnet that the network's pool could give to a node, and must not overlap our own.
 - Its next hop must be a unicast address, outside the pool, and not one of ours; of the prefix's family, or of
-  IPv6 for a prefix of IPv4 (RFC 8950).
+  IPv6 for a prefix of IPv4 (RFC 8950). IPv4 written as IPv6 is neither.
 
 Every route of a cluster is asked about whenever a host starts, so what there is to compare with is worked out
 once, as plain numbers: `ipaddress` takes five times as long.
@@ -24,10 +24,11 @@ def span(prefix: Prefix) -> Span:
     return first, first + (1 << (prefix.max_prefixlen - prefix.prefixlen)) - 1
 
 
-# Unspecified, loopback, multicast and broadcast: RFC 1122 s3.2.1.3, RFC 4291 s2.4. Nobody's address.
+# Unspecified, loopback, multicast and broadcast: RFC 1122 s3.2.1.3, RFC 4291 s2.4. And IPv4-mapped, which a
+# program may see and a wire never: RFC 4291 s2.5.5.2, RFC 6890 table 20. Nobody's address.
 _NO_HOST = {
     4: [span(ip_network(each)) for each in ("0.0.0.0/32", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32")],
-    6: [span(ip_network(each)) for each in ("::/128", "::1/128", "ff00::/8")],
+    6: [span(ip_network(each)) for each in ("::/128", "::1/128", "::ffff:0:0/96", "ff00::/8")],
 }
 
 

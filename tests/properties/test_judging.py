@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
 from hypothesis import event, given, strategies as st
 
@@ -25,6 +25,7 @@ HOPS = """
     0.0.0.0 127.0.0.1 127.255.255.255 128.0.0.0 223.255.255.255 224.0.0.0 240.0.0.0 255.255.255.254
     255.255.255.255 192.0.2.1 192.0.2.2 10.4.0.0 10.4.15.255 10.4.16.0
     :: ::1 ::2 ff00:: feff:: fd00:4::9 fd00:4:0:10:: 2001:db8::1 2001:db8::2
+    ::fffe:ffff:ffff ::ffff:0:0 ::ffff:192.0.2.2 ::ffff:255.255.255.255 ::1:0:0:0
 """
 hops = st.sampled_from(HOPS.split()).map(ip_address) | st.ip_addresses()
 subnets = st.sampled_from([(), (ip_network("10.4.2.0/24"),), (ip_network("fd00:4:0:f::/64"),)])
@@ -36,6 +37,7 @@ def is_nobody(hop: Address) -> bool:
         hop.is_multicast
         or hop.is_loopback
         or hop.is_unspecified
+        or (isinstance(hop, IPv6Address) and hop.ipv4_mapped is not None)
         or hop == ip_address(b"\xff" * len(hop.packed))
     )
 

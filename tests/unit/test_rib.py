@@ -57,6 +57,18 @@ def test_what_is_not_believed_is_kept_with_its_reason(heard: Route, reason: str)
     assert not rib.routes
 
 
+@pytest.mark.parametrize("prefix", ["10.4.2.0/24", "fd00:4:0:2::/64"])
+def test_no_host_has_an_address_of_ipv4_written_as_ipv6(prefix: str) -> None:
+    """Regression: IPv4-mapped next hops were believed. Their neighbours to either side may be somebody's."""
+    pools = (*NETWORK.pools, Pool(prefix=ip_network("fd00:4::/48"), subnet_length=64))
+    judge = Judge(NetworkConfig(pools=pools), NODE)
+    refused = "is not a unicast address of a host"
+    for hop in ("::ffff:0:0", "::ffff:192.0.2.2", "::ffff:255.255.255.255"):
+        assert refused in (judge.refusal(route(prefix, hop)) or "")
+    for hop in ("::fffe:ffff:ffff", "::1:0:0:0"):
+        assert judge.refusal(route(prefix, hop)) is None
+
+
 def test_a_refusal_ends_the_route_that_stood_there() -> None:
     """Its announcer took that one back by announcing another."""
     rib = Rib(NETWORK, NODE, store="x")
