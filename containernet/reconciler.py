@@ -60,10 +60,11 @@ class Reconciler:
         """
         desired = self.desired.effective
         read = self.kernel.read()
-        # Of an item that is as desired one copy is enough; there may be a hundred thousand.
-        self._programmed = {
-            key: wanted if (wanted := desired.get(key)) == item else item for key, item in read.items()
-        }
+        if read != self._programmed:
+            # Of an item that is as desired one copy is enough; there may be a hundred thousand.
+            self._programmed = {
+                key: wanted if (wanted := desired.get(key)) == item else item for key, item in read.items()
+            }
         self._whole = True
 
     def rivals(self) -> tuple[str, ...]:

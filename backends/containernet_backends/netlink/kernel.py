@@ -16,15 +16,25 @@ import errno
 import platform
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from containernet.contracts import Failure, Options, UnderlayLink
 from containernet.errors import KernelError, PermissionRefused
-from containernet.items import BridgePort, Item, Key, Link, Sysctl
+from containernet.items import (
+    BridgePort,
+    InterfaceAddress,
+    Item,
+    KernelRoute,
+    Key,
+    Link,
+    Masquerade,
+    Sysctl,
+)
 from containernet.options import between, build
 from containernet.planning import Create, Delete, Operation
 from containernet.tables import Tables
@@ -204,8 +214,14 @@ class NetlinkKernel:
     def rivals(self, items: Iterable[Item]) -> Sequence[str]:
         """Return whose items are used instead of those, see FindsRivals."""
         with self._lock:
-            items = list(items)
-            return [*find_rivals(self._open(), items), *self._tables.drops(forwarded(items))]
+            found: defaultdict[type, list[Any]] = defaultdict(list)
+            for item in items:
+                found[type(item)].append(item)
+            routes = found[KernelRoute]
+            return [
+                *find_rivals(self._open(), found[InterfaceAddress], routes),
+                *self._tables.drops(forwarded(found[Masquerade], routes)),
+            ]
 
     def show_tables(self) -> Tables:
         """Return all that the namespace forwards by, see ShowsTables."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from containernet.items import InterfaceAddress, Item, KernelRoute, Masquerade
+from containernet.items import InterfaceAddress, KernelRoute, Masquerade
 from containernet.model import Prefix, contains
 
 from . import constants as c
@@ -32,28 +32,25 @@ from .wire import (
 )
 
 
-def find_rivals(socket: NetlinkSocket, items: Iterable[Item]) -> Sequence[str]:
-    """Return a line for each of the items that somebody else's is used instead of; see FindsRivals."""
+def find_rivals(
+    socket: NetlinkSocket, addresses: Iterable[InterfaceAddress], routes: Iterable[KernelRoute]
+) -> Iterator[str]:
+    """Yield a line for each of the items that somebody else's is used instead of; see FindsRivals."""
     links = read_links(socket)
     names = {index: record.name for index, record in links.items()}
-    items = list(items)
-    addresses = [each for each in items if isinstance(each, InterfaceAddress) and _on_link(each)]
-    # A blackhole is there for when nothing else is.
-    routes = (
-        each
-        for each in items
-        if isinstance(each, KernelRoute) and each.table == c.RT_TABLE_MAIN and not each.blackhole
-    )
     ours = {record.name for record in links.values() if record.ours}
-    return [*_of_addresses(socket, names, addresses, ours=ours), *_of_routes(socket, names, routes)]
+    yield from _of_addresses(socket, names, list(filter(_on_link, addresses)), ours=ours)
+    # A blackhole is there for when nothing else is.
+    main = (each for each in routes if each.table == c.RT_TABLE_MAIN and not each.blackhole)
+    yield from _of_routes(socket, names, main)
 
 
-def forwarded(items: Iterable[Item]) -> list[Prefix]:
+def forwarded(masquerades: Iterable[Masquerade], routes: Iterable[KernelRoute]) -> list[Prefix]:
     """Return what a host forwards for: its pools as far as they are known here, or its own subnets."""
-    items = list(items)
-    pools = [each.pool for each in items if isinstance(each, Masquerade)]
-    subnets = [each.destination for each in items if isinstance(each, KernelRoute) and each.blackhole]
-    return [*pools, *(own for own in subnets if own.version not in {pool.version for pool in pools})]
+    pools = [each.pool for each in masquerades]
+    versions = {pool.version for pool in pools}
+    subnets = (each.destination for each in routes if each.blackhole)
+    return [*pools, *(own for own in subnets if own.version not in versions)]
 
 
 def _on_link(item: InterfaceAddress) -> bool:
@@ -61,16 +58,15 @@ def _on_link(item: InterfaceAddress) -> bool:
 
 
 def _of_addresses(
-    socket: NetlinkSocket, names: Names, items: Iterable[InterfaceAddress], *, ours: set[str]
+    socket: NetlinkSocket, names: Names, items: Sequence[InterfaceAddress], *, ours: set[str]
 ) -> Iterator[str]:
-    own = list(items)
-    for family in FAMILIES if own else ():
+    for family in FAMILIES if items else ():
         for body in socket.dump(c.RTM_GETADDR, address_filter(family)):
             found = decode_address(body, names)
             if found is None or not isinstance(found.item, InterfaceAddress) or found.item.link in ours:
                 continue
             other = found.item
-            for item in own:
+            for item in items:
                 if _on_link(other) and contains(item.address.network, other.address.network):
                     yield (
                         f"{item.address.network} is on link at {item.link} and at {other.link}, where packets "
@@ -87,9 +83,11 @@ def _of_routes(socket: NetlinkSocket, names: Names, routes: Iterable[KernelRoute
         others = socket.dump(c.RTM_GETROUTE, route_filter(family), keep=covering)
         hops = hops or (read_hops(socket) if others else {})
         for body in others:
-            ours, other = covering(body), decode_route(body, names, hops)
-            assert ours is not None
-            if ours in told or other is None or not isinstance(other.item, KernelRoute):
+            covered, other = covering(body), decode_route(body, names, hops)
+            if covered is None or other is None or not isinstance(other.item, KernelRoute):
+                continue
+            ours = covered.destination
+            if ours in told:
                 continue
             # The second address, if there is one: a subnet's first is nobody's.
             at = other.item.destination
@@ -109,22 +107,22 @@ def _of_routes(socket: NetlinkSocket, names: Names, routes: Iterable[KernelRoute
                 )
 
 
-def _covering(routes: Iterable[KernelRoute]) -> Callable[[bytes], Prefix | None]:
-    """Return what says which destination of ours a route of somebody else's leads into; None: into none."""
-    ours: dict[int, dict[int, dict[int, Prefix]]] = {family: {} for family in FAMILIES}
+def _covering(routes: Iterable[KernelRoute]) -> Callable[[bytes], KernelRoute | None]:
+    """Return what says into which route of ours one of somebody else's leads; None: into none."""
+    ours: dict[int, dict[int, dict[int, KernelRoute]]] = {family: {} for family in FAMILIES}
     for route in routes:
         prefix = route.destination
-        length, width = prefix.prefixlen, prefix.max_prefixlen
-        of_length = ours[FAMILY[prefix.version]].setdefault(length, {})
-        of_length[int(prefix.network_address) >> (width - length)] = prefix
+        of_length = ours[FAMILY[prefix.version]].setdefault(prefix.prefixlen, {})
+        of_length[int(prefix.network_address)] = route
 
-    def covering(body: bytes) -> Prefix | None:
+    def covering(body: bytes) -> KernelRoute | None:
         if route_protocol(body) == PROTOCOL:
             return None
         family, length, packed = route_destination(body)
-        value, width = int.from_bytes(packed, "big"), 8 * len(packed)
+        first, width = int.from_bytes(packed, "big"), 8 * len(packed)
         for shorter, destinations in ours[family].items():
-            if shorter <= length <= width and (found := destinations.get(value >> (width - shorter))):
+            spare = width - shorter
+            if shorter <= length <= width and (found := destinations.get(first >> spare << spare)):
                 return found
         return None
 
