@@ -22,7 +22,7 @@ from .contracts import EndpointItems, EntersNamespaces, Failure, Kernel, LocalDe
 from .errors import AddressTaken, AlreadyAttached, ConfigError, KernelError, NamespaceGone, PermissionRefused
 from .items import Item, Key, Link, by_key
 from .model import Endpoint, Node, contains
-from .planning import Create, Operation, plan
+from .planning import Delete, Operation, plan
 from .reconciler import Reconciler
 
 
@@ -241,7 +241,7 @@ class Endpoints:
         Args:
             operations: what was just executed; None: look into every container.
         """
-        made = {each.item.key for each in operations or () if isinstance(each, Create)}
+        made = {each.item.key for each in operations or () if not isinstance(each, Delete)}
         for endpoint in self._held.values():
             name, wanted = endpoint.name, self._wanted(endpoint)
             if wanted and (operations is None or name in self._failed or made & wanted.keys()):
@@ -265,7 +265,10 @@ class Endpoints:
             failures = list(inside.execute(self._missing_inside(endpoint, inside)))
         self._failed.pop(endpoint.name, None)
         if failures:
-            self._failed[endpoint.name] = failures
+            where = f"in container {endpoint.container}"
+            self._failed[endpoint.name] = [
+                attrs.evolve(each, reason=f"{where}: {each.reason}") for each in failures
+            ]
         return failures
 
     def _missing_inside(self, endpoint: Endpoint, inside: Kernel) -> tuple[Operation, ...]:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,13 @@ class Host:
     Args:
         home: the directory of all its files.
         number: from 1 on.
+        program: what Python is to run as the daemon.
     """
 
     netns: Netns
     home: Path
     number: int
+    program: Sequence[str] = ("-m", "containernet.daemon")
     daemon: subprocess.Popen[str] | None = None
 
     @property
@@ -92,7 +94,7 @@ class Host:
                 self.daemon = subprocess.Popen(
                     [
                         *("nsenter", f"--net={self.netns.path}", sys.executable),
-                        *("-m", "containernet.daemon", "--config", str(self.config_file)),
+                        *(*self.program, "--config", str(self.config_file)),
                     ],
                     stderr=log,
                     text=True,

@@ -34,7 +34,11 @@ from containernet.items import (
     by_key,
 )
 from containernet.planning import Create, Delete, Replace, plan
-from containernet_backends.netlink import NetlinkKernel
+from containernet_backends.netlink import NetlinkKernel, constants as c
+from containernet_backends.netlink.namespaces import Namespace
+from containernet_backends.netlink.ownership import PROTOCOL
+from containernet_backends.netlink.socket import NetlinkSocket
+from containernet_backends.netlink.wire import decode_link
 
 from .conftest import Netns
 
@@ -241,6 +245,33 @@ class TestVeth:
         assert failure.errno == errno.ENOENT
         assert container.path in failure.reason
         assert kernel.read() == {}
+
+    def test_our_mark_comes_when_both_ends_are_up(
+        self, kernel: NetlinkKernel, netns: Make, host: Netns
+    ) -> None:
+        """Who dies before that has made half a cable, which is made anew; nobody looks at a whole one's end."""
+        with closing(Namespace(host.path)) as entered:
+            listener = entered.run(lambda: NetlinkSocket([c.RTNLGRP_LINK]))
+        with closing(listener):
+            assert kernel.execute([Create(self.link(netns()))]) == []
+            told = [decode_link(each.body) for each in listener.notifications() if each.type == c.RTM_NEWLINK]
+        seen = [(each.ours, each.carrier) for each in told if each.name == "veth1"]
+        assert (False, False) in seen
+        assert (True, True) in seen
+        assert (True, False) not in seen
+
+    @pytest.mark.parametrize("wanted", [True, False])
+    def test_half_of_one_is_made_anew_or_goes(
+        self, kernel: NetlinkKernel, netns: Make, host: Netns, wanted: bool
+    ) -> None:
+        """Whoever made it died before our mark was on it; what is of our group and of no kind of ours stays."""
+        container = netns()
+        half = f"type veth peer name eth0 netns {container.path}"
+        host.ip(f"link add veth1 group {PROTOCOL} {half}")
+        host.ip(f"link set lo group {PROTOCOL}")
+        reach(kernel, [self.link(container)] if wanted else [])
+        assert container.can("link show dev eth0") == wanted
+        assert host.can("link show dev lo")
 
     def test_the_name_is_taken_inside(self, kernel: NetlinkKernel, netns: Make, host: Netns) -> None:
         """Neither end is made, and what has the name stays as it is."""

@@ -49,9 +49,10 @@ def change_link(socket: NetlinkSocket, operation: Operation, removals: Removals)
     if isinstance(operation, Delete):
         if present and (present.ours or present.half_made):
             _delete(socket, operation, present, removals)
-    elif isinstance(operation, Create) and (present is None or present.half_made):
-        if present:
-            _delete(socket, operation, present, removals)
+    elif present and present.half_made:
+        _delete(socket, operation, present, removals)
+        _create(socket, operation, link)
+    elif isinstance(operation, Create) and present is None:
         _create(socket, operation, link)
     else:
         _adopt(socket, operation, link, present)
@@ -99,10 +100,10 @@ def _create(socket: NetlinkSocket, operation: Operation, link: Link) -> None:
             raise Refused(errno.EEXIST, occupied(link, rival))
         _require(operation, answer)
         try:
-            _settle(socket, operation, link)
             if far:
                 end = attrs.evolve(link, name=far.peer, mac=far.peer_mac)
                 namespace.run(lambda: _settle_far_end(operation, end))
+            _settle(socket, operation, link)  # last: nobody looks at the far end of a link that has our mark
         except (Refused, ContainernetError):
             # Half a link helps nobody, and would stand in the way of the next attempt.
             socket.request(c.RTM_DELLINK, 0, link_body(name=link.name))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from socket import AF_INET, AF_INET6
 
+import attrs
+
 from containernet.items import Item, KernelRoute, Key, by_key
 
 from . import constants as c
@@ -95,9 +97,10 @@ def _plain(routes: Mapping[Key, Item], used: Container[Key], indexes: Mapping[st
 
 def _links(links: Mapping[int, LinkRecord], names: Names) -> Iterator[Item]:
     for record in links.values():
-        item = record.item(names) if record.ours else None
+        item = record.item(names) if record.ours or record.half_made else None
         if item is not None:
-            yield item
+            # Half of a link is not as anybody wants one: it is made anew, or goes.
+            yield item if record.ours else attrs.evolve(item, mtu=0)
         master = links.get(record.master)
         if master is not None and master.ours and master.kind == "bridge":
             yield record.port(names)
