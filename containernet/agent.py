@@ -670,7 +670,8 @@ class Agent:
             synced=self._synced,
             announced=self._announced,
             programming=self._may_program,
-            settled=self._reconciler.settled and not self._endpoints.failures(),
+            # Not what failed inside of a container: what one does to itself keeps no node from being ready.
+            settled=self._reconciler.settled,
             desired=len(self._reconciler.desired),
             programmed=len(self._reconciler.programmed),
             routes=tuple(self._rib.routes.values()),

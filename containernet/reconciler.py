@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from .contracts import Failure, FindsRivals, Kernel
 from .desired import Desired, Owner, in_words
-from .items import Item, Key, Link
+from .items import Item, Key, Link, Sysctl
 from .planning import Delete, Operation, plan
 
 
@@ -80,6 +80,8 @@ class Reconciler:
             f"{in_words(owner)} wants {item}, and {in_words(winner)} has {self.desired[item.key]}: both hosts "
             "say the same of themselves, look at what each announces"
             for owner, item, winner in self.desired.disputed()
+            # The host asks for a setting that a container's wish comes before, if there is one (see `edge`).
+            if not isinstance(item, Sysctl)
         ]
         if not isinstance(self.kernel, FindsRivals):
             return tuple(disputed)

@@ -60,6 +60,25 @@ def test_without_a_daemon_only_delete_succeeds(own: Host, netns: Callable[[], Ne
     own.runtime.ask("DEL", "c1", container.path)
 
 
+def test_what_a_container_does_to_itself_keeps_no_node_from_being_ready(
+    own: Host, netns: Callable[[], Netns]
+) -> None:
+    """It has taken its own interface down, so its route cannot be; that is said, with its name."""
+    container = netns()
+    attached = own.runtime.ask("ADD", "c1", container.path).result
+    container.ip("link set eth0 down")
+    with away(own):
+        pass
+    status = own.asked("status")
+    assert (status["ready"], status["reasons"]) == (True, [])
+    assert any("in container c1: gateway" in each for each in status["warnings"])
+    assert own.runtime.ask("STATUS", version="1.1.0").result is None
+    container.ip("link set eth0 up")
+    wait_until(lambda: not own.asked("status")["warnings"], what="its route is there again")
+    assert own.runtime.ask("CHECK", "c1", container.path, prevResult=attached).result is None
+    assert own.runtime.ask("DEL", "c1", container.path).result is None
+
+
 def test_what_was_asked_for_before_is_done_before(own: Host, netns: Callable[[], Netns]) -> None:
     """A letter says that the old container goes; the one that comes now stays, whoever looks first."""
     container = netns()

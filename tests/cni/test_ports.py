@@ -78,6 +78,7 @@ def test_a_port_leads_to_its_container_as_long_as_that_is_attached(clean: Host, 
         clean.start()
         assert said_at(other, clean.address, 8080) == b"c1"
         assert "nothing to do" in clean.run("plan")
+        assert clean.asked("status")["warnings"] == []
     assert clean.runtime.ask("DEL", "c1", one.path, **published(8080)).code == 0
     with pytest.raises(ConnectionRefusedError):
         said_at(clean.netns, "127.0.0.1", 8080)

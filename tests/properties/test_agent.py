@@ -191,7 +191,8 @@ class World(RuleBasedStateMachine):
         self.agent._read_at = 0.0  # what failed inside of a container is looked at with the next read
         self.turn()
         status = self.agent._status()
-        assert status.settled, status.failures
+        assert status.settled
+        assert not status.failures
         assert {known.route for known in status.routes} <= set(self.heard.values())
         ended = {pod for pod in ("p1", "p2") if f"/run/netns/{pod}" not in self.kernel.namespaces}
         self.attached -= ended  # the pods that are gone are forgotten

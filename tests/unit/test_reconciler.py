@@ -344,6 +344,15 @@ def test_what_is_somebody_elses_is_never_taken() -> None:
     assert by_key([route]).keys() <= kernel.others.keys()
 
 
+def test_a_setting_that_a_container_wants_otherwise_than_the_host_is_no_dispute() -> None:
+    """The container's wish comes first, and that is how it is meant to be."""
+    reconciler = Reconciler(kernel_with())
+    reconciler.want(("host",), (FORWARDING,))
+    reconciler.want(("endpoint", "c1", "eth0"), (attrs.evolve(FORWARDING, value="2"),))
+    assert reconciler.desired[FORWARDING.key] == attrs.evolve(FORWARDING, value="2")
+    assert reconciler.rivals() == ()
+
+
 def test_the_fake_kernel_fails_for_ever_where_it_is_told_to() -> None:
     """A fake that healed by itself would prove nothing."""
     kernel = kernel_with()
