@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import attrs
 
 from . import loading, remembered
-from .config import REMOTE, Choice, Config, NodeTable, describe_node
+from .config import REMOTE, Choice, Config, NodeTable, check_pair, describe_node
 from .contracts import (
     Dataplane,
     KeepsSettings,
@@ -117,13 +117,16 @@ def _dataplane(config: Config, settings: Settings | None) -> Choice:
     """Return how this host reaches the others: as its file says, or else the store.
 
     Raises:
-        ConfigError: they contradict each other; two ways in one network reach nobody.
+        ConfigError: they contradict each other, since two ways in one network reach nobody; or the store's does
+            not go together with `local`.
     """
     stored = None
     if settings is not None and settings.dataplane:
         stored = Choice(name=settings.dataplane, options=settings.options)
     if config.remote is None:
-        return stored or default_dataplane(config)
+        chosen = stored or default_dataplane(config)
+        check_pair(config.local, chosen)
+        return chosen
     if stored is not None and _built(stored) != _built(config.remote):
         raise ConfigError(
             f"[dataplane] says {_words(config.remote)}, and the store says {_words(stored)} to all hosts: take "

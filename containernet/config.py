@@ -124,6 +124,9 @@ class Config:
     """A whole config file, checked as far as it can be without a backend.
 
     `remote` is None where the file leaves it to the store, and in the end to `REMOTE`.
+
+    Raises:
+        ConfigError: `local` and `remote` do not go together.
     """
 
     node: NodeTable = NodeTable()
@@ -135,6 +138,10 @@ class Config:
     edge: EdgeOptions = attrs.Factory(EdgeOptions)
     kernel: Choice = Choice(name="netlink", options={})
     daemon: DaemonTable = DaemonTable()
+
+    def __attrs_post_init__(self) -> None:
+        if self.remote is not None:
+            check_pair(self.local, self.remote)
 
     @property
     def socket(self) -> Path:
@@ -155,6 +162,19 @@ class Config:
     def view(self) -> Path:
         """The remembered view's file."""
         return Path(self.daemon.state_dir) / "view.json"
+
+
+def check_pair(local: Choice, remote: Choice) -> None:
+    """Refuse two dataplanes that do not go together: one that finds containers on a bridge, and one without.
+
+    Raises:
+        ConfigError: they are such.
+    """
+    if (local.name, remote.name) == ("routed", "bridge"):
+        raise ConfigError(
+            f"[dataplane] local = {local.name!r} and remote = {remote.name!r}: hosts look for containers on "
+            "the bridge, and there is none; choose local = 'bridge', or remote = 'host-gw', 'vxlan' or 'ipip'"
+        )
 
 
 def load(path: Path) -> Config:

@@ -128,3 +128,14 @@ def test_a_host_without_its_store_follows_what_it_remembers(etcd: Cluster, prefi
     settings = Settings(network=NETWORK, dataplane="host-gw")
     remembered.save(config.view, remembered.Remembered(network=NETWORK, settings=settings))
     assert parts(config) == (HostGateway(), settings)
+
+
+def test_what_the_store_says_has_to_go_with_the_local_dataplane(
+    etcd: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    """As what the file says."""
+    with closing(EtcdStore.from_options({**etcd.options(), "prefix": prefix})) as store:
+        store.keep(Settings(network=NETWORK, dataplane="bridge", options={"uplink": "eth1"}), over=None)
+    config = parse(document(etcd, prefix, tmp_path, dataplane={"local": "routed"}))
+    with pytest.raises(ConfigError, match="local = 'routed' and remote = 'bridge'"):
+        parts(config)

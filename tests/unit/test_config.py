@@ -131,6 +131,11 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("[store]\nroutes = 5", "[store] routes = 5: expected the name of a backend"),
         ("[store]\nleaes = 'x'", "[store] 'leaes' is not an option; did you mean 'leases'?"),
         ("[store]\nsqlite = 1", "[store] sqlite = 1: expected a table, written [store.sqlite]"),
+        (
+            "[dataplane]\nlocal = 'routed'\nremote = 'bridge'",
+            "[dataplane] local = 'routed' and remote = 'bridge': hosts look for containers on the bridge, "
+            "and there is none; choose local = 'bridge', or remote = 'host-gw', 'vxlan' or 'ipip'",
+        ),
         ("[dataplane]\nremot = 'x'", "[dataplane] 'remot' is not an option; did you mean 'remote'?"),
         ("[kernel]\nbackend = 1", "[kernel] backend = 1: expected the name of a backend"),
         ("[daemon]\nlease_ttl = 5", "lease_ttl = 5: expected 10 to 100000000 seconds"),
