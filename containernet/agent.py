@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import attrs
 
-from . import remembered, underlay
+from . import derive, remembered, underlay
 from .addresses import AddressBook
 from .contracts import Dataplane, Drains, Kernel, LeaseStore, LocalDelivery, RouteStore, Settings, TellsAtOnce
 from .desired import route_owner
@@ -69,6 +69,11 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def boot() -> str:
+    """Return which boot of this machine `boottime` counts from (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 @attrs.frozen(kw_only=True)
 class _Heard:
     event: Event
@@ -100,6 +105,8 @@ class Agent:
         state: file for the remembered view.
         ttl: seconds that a lease is asked for.
         store: the route store's name, for the status.
+        lease_store: whatever tells this lease store from others; what is remembered of another's leases is not
+            relied on.
         settings: what to store for all hosts, if the lease store can hold it and holds nothing.
         subnets_taken: called with the node whenever it has taken other subnets, on the agent's thread.
 
@@ -121,6 +128,7 @@ class Agent:
         state: Path,
         ttl: float = 2700.0,
         store: str = "",
+        lease_store: str = "",
         audit: float = AUDIT,
         linger: float = LINGER,
         drain: float = DRAIN,
@@ -144,6 +152,7 @@ class Agent:
         self._inbox: Inbox[_Message] = Inbox()
         self._stop = threading.Event()
 
+        self._lease_of = f"{derive.number(f'{boot()} {node.name} {lease_store}'):x}"
         self._remembered = self._load()
         self._settings = self._remembered.settings  # the store's word, never our own
         self._rib = Rib(network, self._node, store=store)
@@ -157,6 +166,7 @@ class Agent:
             node=node.name,
             ttl=ttl,
             preferred=self._remembered.subnets,
+            leased_until=self._remembered.lease_until,
             addresses=tuple(own.ip for own in node.addresses),
             settings=settings,
             report=self._inbox.put,
@@ -173,7 +183,7 @@ class Agent:
         self._underlay = underlay.Changes()
         self._rivals: tuple[str, ...] = ()
         self._refused: dict[Prefix, str] = {}
-        self._lease_until: float | None = None
+        self._lease_until = self._remembered.lease_until  # of a lease that an earlier run has had
         self._lease_lost = ""
         self._asked_to_announce = False
         self._announced = False
@@ -327,15 +337,18 @@ class Agent:
                 log.warning("route store away, kernel left as it is: %s", error)
             case Agreed(settings=settings):
                 self._settings = settings
+                self._lease_until = None  # whatever was remembered, a claim follows
                 self._save_soon()
             case Held(lease=lease, until=until):
                 self._lease_until = until
                 self._lease_trouble = self._lease_lost = ""
+                self._save_soon()
                 if lease.subnets != self._node.subnets:
                     self._take_subnets(lease.subnets)
             case Lost(reason=reason):
                 self._lease_until = None
                 self._lease_lost = reason
+                self._save_soon()
                 log.error("lease lost, asking for the same subnets again: %s", reason)
             case StoreFailed(error=error):
                 self._lease_trouble = str(error)
@@ -590,6 +603,8 @@ class Agent:
         if view.network is not None and view.network != self._network:
             log.warning("%s is of another network; not used", self._state)
             return remembered.Remembered()
+        if view.lease_of != self._lease_of:
+            return attrs.evolve(view, lease_until=None)
         return view
 
     def _save_soon(self) -> None:
@@ -605,6 +620,8 @@ class Agent:
             subnets=self._node.subnets,
             routes=self._rib.believed(),
             settings=self._settings,
+            lease_until=self._lease_until,
+            lease_of=self._lease_of,
         )
         try:
             remembered.save(self._state, view)
@@ -666,7 +683,7 @@ class Agent:
         return Status(
             node=self._node,
             store=self._store,
-            lease_seconds=None if self._lease_until is None else self._lease_until - now,
+            lease_seconds=self._lease_until - now if self._lease_until and self._node.subnets else None,
             synced=self._synced,
             announced=self._announced,
             programming=self._may_program,

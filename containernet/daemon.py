@@ -104,6 +104,7 @@ def run(config: Config, *, leave: bool = False) -> None:
             state=config.view,
             ttl=config.daemon.lease_ttl,
             store=config.routes.name,
+            lease_store=str(config.leases),
             settings=parts.settings
             or Settings(network=network, dataplane=parts.dataplane.name, options=parts.dataplane.options),
             subnets_taken=lambda node: _write_subnet_file(config, node, network),

@@ -8,6 +8,9 @@ that goes on in suspend, so the node never believes longer than the store does. 
 network is agreed on again, for the store may have forgotten everything, and the same subnets are asked for
 again first: containers have addresses in them. Should others be had, what was announced for the old ones is
 withdrawn: a route store that knows no leases would keep it for ever.
+
+A lease outlives the process that had it. So until its store answers for the first time, and as long as it can
+not have ended, what it covers is announced to a route store that stands by itself.
 """
 
 from __future__ import annotations
@@ -129,7 +132,12 @@ def describe(network: NetworkConfig) -> str:
 
 
 class Keeper:
-    """Holds one node's lease and announcements until it is stopped."""
+    """Holds one node's lease and announcements until it is stopped.
+
+    Args:
+        preferred: the subnets to ask for first, those of an earlier run.
+        leased_until: when the lease of `preferred` ends at the earliest, seconds on `clock`; None: not known.
+    """
 
     def __init__(
         self,
@@ -140,6 +148,7 @@ class Keeper:
         node: str,
         ttl: float,
         preferred: tuple[Prefix, ...],
+        leased_until: float | None = None,
         addresses: tuple[Address, ...] = (),
         settings: Settings | None = None,
         report: Callable[[Outcome], None],
@@ -151,6 +160,7 @@ class Keeper:
         self._node = node
         self._ttl = ttl
         self._preferred = preferred
+        self._leased_until = leased_until
         self._addresses = addresses
         self._settings = settings
         self._report = report
@@ -245,7 +255,8 @@ class Keeper:
 
     def _claim(self) -> None:
         if not self._agreed:
-            settings = agree(self._leases, self._network, self._settings)
+            settings = self._agree()
+            self._leased_until = None  # from here on the store's word counts
             self._report(Agreed(settings=settings))
             if isinstance(self._leases, Recognises):
                 self._leases.recognise(self._node, self._addresses)
@@ -256,6 +267,16 @@ class Keeper:
         )
         self._told = False
         self._hold(lease, asked)
+
+    def _agree(self) -> Settings | None:
+        try:
+            return agree(self._leases, self._network, self._settings)
+        except StoreUnavailable:
+            both: object = self._leases
+            leased = self._leased_until is not None and self._clock() < self._leased_until
+            if leased and self._announcements and self._routes is not both:
+                self._announce()
+            raise
 
     def _renew(self) -> None:
         assert self._lease is not None
@@ -285,7 +306,7 @@ class Keeper:
     def _announce(self) -> None:
         with self._wake:
             routes, self._told = self._announcements, True
-        owned = [route for route in routes if self._lease and route.prefix in self._lease.subnets]
+        owned = [route for route in routes if route.prefix in self._preferred]
         self._withdraw(kept=owned)
         for route in owned:
             self._standing[route.prefix] = route  # before: where the answer is lost, it may stand nevertheless

@@ -38,12 +38,17 @@ class Remembered:
         subnets: what this node had leased.
         routes: every route that was believed.
         settings: what the lease store said to all hosts; None: it said nothing, or was never heard.
+        lease_until: when the lease of `subnets` ends at the earliest, seconds on the clock of `agent.boottime`;
+            None: not known.
+        lease_of: which clock and which store that is of; opaque.
     """
 
     network: NetworkConfig | None = None
     subnets: tuple[Prefix, ...] = ()
     routes: tuple[Route, ...] = ()
     settings: Settings | None = None
+    lease_until: float | None = None
+    lease_of: str = ""
 
 
 def save(path: Path, remembered: Remembered) -> None:
@@ -83,6 +88,7 @@ def _pieces(remembered: Remembered) -> Iterator[str]:
         "network": network_to_json(remembered.network) if remembered.network else None,
         "subnets": [str(subnet) for subnet in remembered.subnets],
         "settings": settings_to_json(remembered.settings) if remembered.settings else None,
+        "lease": {"until": remembered.lease_until, "of": remembered.lease_of},
     }
     encode = json.JSONEncoder(separators=(",", ":")).encode
     yield f'{encode(head).removesuffix("}")},"routes":['
@@ -92,9 +98,13 @@ def _pieces(remembered: Remembered) -> Iterator[str]:
 
 
 def _from_json(document: dict[str, Any]) -> Remembered:
+    lease = document.get("lease") or {}  # older files have none
+    until = lease.get("until")
     return Remembered(
         network=network_from_json(document["network"]) if document["network"] else None,
         subnets=tuple(map(prefix_from_json, document["subnets"])),
         routes=tuple(route_from_json(route) for route in document["routes"]),
         settings=settings_from_json(settings) if (settings := document.get("settings")) else None,
+        lease_until=None if until is None else float(until),
+        lease_of=str(lease.get("of", "")),
     )

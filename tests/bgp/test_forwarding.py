@@ -14,6 +14,7 @@ from threading import Event
 
 import pytest
 
+from containernet import remembered
 from containernet.lab.ping import Probe, Tally, stream
 from containernet.model import Address
 from tests.kernel.conftest import Netns
@@ -63,6 +64,11 @@ def etcd(host: Host) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
+def stale(agent: Agent, *, of: Host) -> bool:
+    """Return whether an agent keeps what that peer told before its session ended."""
+    return bool(agent.ask("bgp", "peers", str(of.address()))["stale"])
+
+
 def test_leases_by_etcd_and_routes_by_bgp(segment: Segment, tmp_path: Path) -> None:
     """As with Calico: who owns what is agreed on in etcd, who can reach what is not. So etcd may go."""
     store, *hosts = (
@@ -90,6 +96,12 @@ def test_leases_by_etcd_and_routes_by_bgp(segment: Segment, tmp_path: Path) -> N
             assert (peer["state"], peer["sessions"]) == ("Established", 1)
             routes = agents[1].ask("bgp", "routes")["routes"]
             assert [each["tunnel"] for each in routes] == ["vxlan"] * 2
+            # And who starts meanwhile goes on with the lease that he has had.
+            view = tmp_path / hosts[0].name / "view.json"
+            wait_until(lambda: remembered.load(view).lease_until, what="the lease is remembered")
+            agents[0].kill()
+            agents[0].start()
+            wait_until(lambda: not stale(agents[1], of=hosts[0]), what="our daemon has told everything again")
 
 
 def test_either_side_is_killed_and_comes_back(segment: Segment, make: Run, tmp_path: Path) -> None:
@@ -98,9 +110,6 @@ def test_either_side_is_killed_and_comes_back(segment: Segment, make: Run, tmp_p
     there.netns.ip(f"address add {WORKLOAD}/32 dev lo")
     node = calico.node_on(there, beside=here, make=make, kind=CalicoNode)
     bgp = calico.beside(there.address())
-
-    def stale() -> bool:
-        return bool(agent.ask("bgp", "peers", str(there.address()))["stale"])
 
     with (
         Agent(here, tmp_path, bgp=bgp, dataplane="host-gw") as agent,
@@ -114,6 +123,6 @@ def test_either_side_is_killed_and_comes_back(segment: Segment, make: Run, tmp_p
             agent.start()
             node.wait_path(SUBNET, lambda held: not held.stale)
             node.kill()
-            wait_until(stale, what="we keep what the node told")
+            wait_until(lambda: stale(agent, of=there), what="we keep what the node told")
             node.start(restarting=True)
-            wait_until(lambda: not stale(), what="the node has told everything again")
+            wait_until(lambda: not stale(agent, of=there), what="the node has told everything again")

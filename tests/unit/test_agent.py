@@ -324,10 +324,10 @@ def test_a_store_that_is_away_at_a_restart_costs_nothing(world: World, host: Hos
         status = agent.until(lambda status: status.programming and status.settled)
         assert dict(host.kernel.items) == {**before, stale.key: stale}
         assert status.reasons == [
-            "no lease: the store is away",
             "the route store has not told its routes: the store is away",
             "the node's own routes are not announced yet",
         ]
+        assert status.warnings[0].startswith("the store is away; the lease holds for")
         host.store.come_back()
         agent.until(ready)
         host.kernel.wait_for(lambda items: stale.key not in items and key_of(gone) not in items)
@@ -572,6 +572,29 @@ def test_routes_of_given_up_subnets_are_withdrawn_where_no_lease_ends_them(world
         host.store.faults.heal()
         after = agent.until(lambda status: status.ready and status.node.subnets != before).node.subnets
         wait_for_routes(routes, lambda routes: set(routes) == set(after))
+
+
+@pytest.mark.parametrize(("lease_store", "relied_on"), [("one", True), ("another", False)])
+def test_a_host_that_starts_while_only_the_lease_store_is_away(
+    world: World, host: Host, lease_store: str, relied_on: bool
+) -> None:
+    """Its lease holds, so it is announced, and ready; unless that was a lease of another store's."""
+    routes = Unbound(name=f"{world.directory} routes")
+    with host.agent(routes=routes, lease_store="one") as agent:
+        subnets = agent.until(ready).node.subnets
+    for route in snapshot(routes).routes:
+        routes.withdraw(route)
+    host.store.go_away()
+    with host.agent(routes=routes, lease_store=lease_store) as agent:
+        agent.until(lambda status: status.synced and status.lease_trouble)
+        agent.lose_patience()
+        if relied_on:
+            status = agent.until(lambda status: status.ready and status.warnings)
+            assert "the store is away; the lease holds for" in status.warnings[0]
+            wait_for_routes(routes, lambda routes: set(routes) == set(subnets))
+        status = agent.until(lambda status: status.programming and status.lease_trouble)
+        assert (status.lease_seconds is not None) == status.ready == status.announced == relied_on
+        assert status.node.subnets == subnets
 
 
 def test_a_lease_that_cannot_be_had_again_is_said_with_every_reason(world: World, host: Host) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from containernet.errors import ConfigError, LeaseLost, StoreError, StoreUnavailable
 from containernet.keeper import Held, Keeper, Lost, Outcome, StoreFailed, Told, agree, agreed
-from containernet.model import NetworkConfig, Pool, Route
+from containernet.model import NetworkConfig, Pool, Prefix, Route
 from containernet.testing import FOR_EVER, SOON
 from containernet_backends.memory import MemoryStore
 from tests.fakes import FakeStore, wait_for_routes
@@ -22,6 +22,7 @@ from tests.fakes import FakeStore, wait_for_routes
 NETWORK = NetworkConfig(pools=(Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),))
 OTHER = NetworkConfig(pools=(Pool(prefix=ip_network("10.5.0.0/16"), subnet_length=24),))
 AWAY = StoreUnavailable("away")
+EARLIER = Route(prefix=ip_network("10.4.7.0/24"), node="me", next_hop=ip_address("192.0.2.1"))
 
 _Outcome = TypeVar("_Outcome", Held, Lost, StoreFailed, Told)
 
@@ -33,17 +34,21 @@ class Bench:
     store: FakeStore
     plain: MemoryStore
     time: list[float]
+    routes: MemoryStore | None = None  # by default the store is both
+    leased: tuple[Prefix, ...] = ()
+    leased_until: float | None = None
     outcomes: queue.SimpleQueue[Outcome] = attrs.Factory(queue.SimpleQueue)
     keeper: Keeper = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.keeper = Keeper(
             leases=self.store,
-            routes=self.store,
+            routes=self.routes or self.store,
             network=NETWORK,
             node="me",
             ttl=90,
-            preferred=(),
+            preferred=self.leased,
+            leased_until=self.leased_until,
             report=self.outcomes.put,
             clock=lambda: self.time[0],
         )
@@ -73,6 +78,24 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.store.faults.heal()
     bench.keeper.stop(leave=False, timeout=SOON)
     assert not bench.keeper._thread.is_alive()
+
+
+@pytest.fixture
+def again(bench: Bench) -> Iterator[Bench]:
+    """A keeper after an earlier one, whose lease holds for a minute; the route store stands by itself."""
+    time = bench.time
+    again = Bench(
+        store=bench.store,
+        plain=bench.plain,
+        time=time,
+        routes=MemoryStore(now=lambda: time[0]),
+        leased=(EARLIER.prefix,),
+        leased_until=time[0] + 60,
+    )
+    yield again
+    again.store.faults.heal()
+    again.keeper.stop(leave=False, timeout=SOON)
+    assert not again.keeper._thread.is_alive()
 
 
 def own(held: Held) -> Route:
@@ -215,6 +238,36 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_thread(bench: Bench, call
     assert "RuntimeError: a bug in the backend" in str(error)
     assert isinstance(error.__cause__, RuntimeError)
     bench.next(Told)
+
+
+def test_what_an_earlier_run_has_leased_is_announced_while_the_store_is_away(again: Bench) -> None:
+    """Nobody else can have it; should that be otherwise when the store is back, it is withdrawn."""
+    assert again.routes
+    again.store.faults.fail("configure", AWAY, times=FOR_EVER)
+    again.keeper.start()
+    again.next(StoreFailed)
+    again.keeper.announce((EARLIER,))
+    assert again.next(Told).routes == (EARLIER,)
+    wait_for_routes(again.routes, lambda routes: list(routes.values()) == [EARLIER])
+    again.plain.claim((EARLIER.prefix,), "thief", 60)
+    again.store.faults.heal()
+    assert again.next(Held).lease.subnets != (EARLIER.prefix,)
+    wait_for_routes(again.routes, lambda routes: not routes)
+
+
+@pytest.mark.parametrize(
+    ("call", "later", "alone"), [("configure", 60, True), ("leases", 0, True), ("configure", 0, False)]
+)
+def test_an_earlier_lease_is_not_relied_on(again: Bench, call: str, later: float, alone: bool) -> None:
+    """When it may have ended; when the store has been heard; in the store itself, which is away."""
+    if not alone:
+        again.keeper._routes = again.store
+    again.time[0] += later
+    again.store.faults.fail(call, AWAY, times=FOR_EVER)
+    again.keeper.announce((EARLIER,))
+    again.keeper.start()
+    told: list[Outcome] = [again.outcomes.get(timeout=SOON) for _ in range(3)]
+    assert not [each for each in told if isinstance(each, Told)]
 
 
 def test_stopping_interrupts_the_backoff(bench: Bench) -> None:

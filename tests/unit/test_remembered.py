@@ -18,6 +18,8 @@ views = st.builds(
     network=st.none() | networks(),
     subnets=st.sampled_from(((), (ip_network("10.4.1.0/24"),))),
     routes=st.lists(routes(), max_size=4).map(tuple),
+    lease_until=st.none() | st.floats(0, 1e9),
+    lease_of=st.sampled_from(("", "4c2a")),
 )
 
 
