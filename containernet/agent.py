@@ -461,7 +461,7 @@ class Agent:
         if self._node.subnets:
             self._may_program = True
             self._read_at = now
-        else:
+        elif not patient:  # else every question that is asked meanwhile would put it off
             self._give_up_waiting = now + PATIENCE
 
     def _still_ours(self) -> tuple[Prefix, ...]:

@@ -11,6 +11,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
+from containernet.control import ask
+from containernet.errors import DaemonUnavailable
 from containernet.model import Address
 from tests.kernel.conftest import Netns
 from tests.waiting import wait_until
@@ -91,19 +93,18 @@ class Agent:
 
     def wait(self) -> None:
         """Wait until it is ready."""
-        wait_until(self._listens, what="our daemon listens", patience=PATIENCE)  # to ask takes its time
         try:
             wait_until(self._is_ready, what="our daemon is ready", patience=PATIENCE)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self._command('status').stdout}{self._log.read_text()}") from None
 
-    def _listens(self) -> bool:
+    def _is_ready(self) -> bool:
         assert self._process
         assert self._process.poll() is None, self._log.read_text()
-        return (self._home / "containernet.sock").exists()
-
-    def _is_ready(self) -> bool:
-        return self._command("status").returncode == 0
+        try:  # not by the program: an interpreter for each look is a processor for as long as we wait
+            return bool(ask(self._home / "containernet.sock", "status")["ready"])
+        except DaemonUnavailable:
+            return False
 
     def kill(self) -> None:
         """End it as a crash does."""

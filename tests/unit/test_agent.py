@@ -574,6 +574,17 @@ def test_routes_of_given_up_subnets_are_withdrawn_where_no_lease_ends_them(world
         wait_for_routes(routes, lambda routes: set(routes) == set(after))
 
 
+def test_who_asks_again_and_again_does_not_put_off_the_start(world: World, host: Host) -> None:
+    """Regression: whoever asked for the status more often than every 2 s kept a host from going on."""
+    host.store.go_away()
+    with host.agent(routes=Unbound(name=f"{world.directory} routes")) as agent:
+        agent.until(lambda status: status.synced and status.lease_trouble)
+        before = agent._give_up_waiting
+        assert not agent.status().programming
+        agent.status()
+        assert agent._give_up_waiting == before
+
+
 @pytest.mark.parametrize(("lease_store", "relied_on"), [("one", True), ("another", False)])
 def test_a_host_that_starts_while_only_the_lease_store_is_away(
     world: World, host: Host, lease_store: str, relied_on: bool
