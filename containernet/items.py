@@ -123,7 +123,8 @@ class Veth:
     peer_mac: str = attrs.field(default="", eq=False)
 
     def __str__(self) -> str:
-        return f"type veth peer name {self.peer} netns {self.peer_netns}"
+        peer = f" peer name {self.peer}" if self.peer else ""
+        return f"type veth{peer}" + (f" netns {self.peer_netns}" if self.peer_netns else "")
 
 
 LinkType = Bridge | Vxlan | IpTunnel | ExternalTunnel | Veth

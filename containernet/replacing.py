@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
-def replace(path: Path, pieces: Iterable[str], *, mode: int | None = None) -> None:
+def replace(
+    path: Path,
+    pieces: Iterable[str],
+    *,
+    mode: int | None = None,
+    approve: Callable[[Path], object] = lambda _: None,
+) -> None:
     """Make these pieces of text all that is in the file at `path`, in one step, durably.
 
     Args:
         mode: the file's permissions; None: those that this process gives a new file.
+        approve: called with the new file while it is beside `path`; what it raises, this raises.
 
     Raises:
-        OSError: no space, no permission; the file that was there is still there, and nothing beside it.
+        OSError: no space, no permission. Whatever is raised, the file that was there is still there, and
+            nothing beside it.
     """
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -25,8 +33,9 @@ def replace(path: Path, pieces: Iterable[str], *, mode: int | None = None) -> No
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
+        approve(fresh)
         fresh.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise

@@ -60,7 +60,9 @@ def _alone(command: str, request: bytes, config: bytes, reason: str) -> int:
         _leave(request)
         return 0
     code = UNAVAILABLE if command == "STATUS" else TRY_AGAIN
-    return _fail(config, code, "containernetd does not answer", f"{SOCKET}: {reason}; does it run?")
+    return _fail(
+        config, code, "containernetd does not answer", f"{SOCKET}: {reason}; does it run, and may you ask it?"
+    )
 
 
 def _request(environment: dict[str, str], config: bytes) -> bytes:

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,19 @@ from ..config import Config
 from ..errors import ConfigError, PermissionRefused
 from ..replacing import replace
 from . import executable
+from .request import NETWORK_NAME
 
 NAME = "containernet-cni"
 CAPABILITIES = ("aliases", "dns", "ips", "mac", "portMappings")
 # podman 4 and containerd 1 read no newer one.
 VERSION = "1.0.0"
+
+
+def _check_network(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not NETWORK_NAME.fullmatch(value):
+        raise ConfigError(
+            f"network {value!r}: expected a letter or digit, and then letters, digits, '_', '.' and '-'"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -37,11 +46,14 @@ class Places:
         executables: a directory in which runtimes look for plugins.
         configurations: the directory in which they look for networks.
         network: what runtimes are to call the network.
+
+    Raises:
+        ConfigError: no network can be called so.
     """
 
     executables: Path = Path("/opt/cni/bin")
     configurations: Path = Path("/etc/cni/net.d")
-    network: str = "containernet"
+    network: str = attrs.field(default="containernet", validator=_check_network)
 
     @property
     def executable(self) -> Path:
@@ -55,14 +67,15 @@ class Places:
 
 
 def install(places: Places, config: Config, *, interpreter: str = "") -> list[Path]:
-    """Write both files, and try the executable; return what was written. May be called again.
+    """Try the executable, and write both files; return what was written. May be called again.
 
     Args:
         config: the daemon's, for the paths of its socket and its letters.
         interpreter: the absolute path of Python for the executable; empty: the system's, or else ours.
 
     Raises:
-        ConfigError: somebody else's file is there, or that interpreter cannot run the plugin.
+        ConfigError: somebody else's file is there, the directories cannot be, or that interpreter cannot run
+            the plugin; one that was there before still is.
         PermissionRefused: they may not be written.
     """
     written = []
@@ -70,10 +83,11 @@ def install(places: Places, config: Config, *, interpreter: str = "") -> list[Pa
         if path.exists() and not _is_ours(path):
             raise ConfigError(f"{path} is not ours: move it away, or choose another directory")
     text = _script(config, interpreter or _interpreter())
-    if not places.executable.exists() or places.executable.read_text() != text:
-        _write(places.executable, text, mode=0o755)
+    if places.executable.exists() and places.executable.read_text() == text:
+        _try_out(places.executable, text)
+    else:
+        _write(places.executable, text, mode=0o755, approve=lambda fresh: _try_out(fresh, text))
         written.append(places.executable)
-    _try_out(places.executable)
     if not places.configuration.exists():
         _write(places.configuration, json.dumps(configuration(places.network), indent=2) + "\n", mode=0o644)
         written.append(places.configuration)
@@ -92,7 +106,8 @@ def uninstall(places: Places) -> list[Path]:
         try:
             path.unlink()
         except OSError as error:
-            raise PermissionRefused(f"cannot remove {path}: {error.strerror}; run as root") from error
+            advice = "run as root" if isinstance(error, PermissionError) else "is its directory read-only?"
+            raise PermissionRefused(f"cannot remove {path}: {error.strerror}; {advice}") from error
     return found
 
 
@@ -121,15 +136,21 @@ def _interpreter() -> str:
     return str(system) if system.exists() else os.path.realpath(sys.executable)
 
 
-def _try_out(plugin: Path) -> None:
+def _try_out(plugin: Path, text: str) -> None:
+    interpreter = text.split(maxsplit=1)[0].removeprefix("#!")
     asked = {"env": {"CNI_COMMAND": "VERSION"}, "input": json.dumps({"cniVersion": VERSION}), "text": True}
     try:
         done = subprocess.run([plugin], capture_output=True, check=False, **asked)  # type: ignore[call-overload]
     except OSError as error:
-        raise ConfigError(f"{plugin} does not run: {error.strerror}; name another --python") from error
+        raise ConfigError(
+            f"{plugin.parent}: {interpreter} does not run the plugin: {error.strerror}; name another --python"
+        ) from error
     if done.returncode or VERSION not in done.stdout:
         said = (done.stdout + done.stderr).strip().splitlines()[-1:]
-        raise ConfigError(f"{plugin} does not run: {' '.join(said) or done.returncode}; name another --python")
+        raise ConfigError(
+            f"{plugin.parent}: {interpreter} does not run the plugin: "
+            f"{' '.join(said) or f'exit code {done.returncode}'}; name another --python"
+        )
 
 
 def _is_ours(path: Path) -> bool:
@@ -145,9 +166,11 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _write(path: Path, text: str, *, mode: int) -> None:
+def _write(path: Path, text: str, *, mode: int, approve: Callable[[Path], object] = lambda _: None) -> None:
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace(path, [text], mode=mode)
-    except OSError as error:
+        replace(path, [text], mode=mode, approve=approve)
+    except PermissionError as error:
         raise PermissionRefused(f"cannot write {path}: {error.strerror}; run as root") from error
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose another directory") from error

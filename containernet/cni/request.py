@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..model import Endpoint
 from .executable import VERSIONS
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # SPEC, section 1: `name`
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # SPEC, section 1: `name`
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _OF_A_CONTAINER = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
@@ -143,7 +143,7 @@ def _config(text: str) -> Mapping[str, Any]:
 
 def _network(config: Mapping[str, Any]) -> str:
     name = config.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not NETWORK_NAME.fullmatch(name):
         raise Refused(Code.INVALID_CONFIG, f"name {name!r}: expected letters, digits, '_', '.' and '-'")
     return name
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..addresses import bridge_address
 from ..contracts import EndpointItems
 from ..items import InterfaceAddress, KernelRoute, Link, Veth
-from ..model import Address, Endpoint
+from ..model import Address, Endpoint, Interface
 from .request import Code, Refused, Request
+
+_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 def result(
@@ -48,25 +51,37 @@ def _is_object(value: object) -> bool:
 
 
 def _ours(request: Request, endpoint: Endpoint, items: EndpointItems) -> dict[str, list[dict[str, Any]]]:
+    if endpoint.addresses_only:
+        return _addresses(request, endpoint)
     routes = [item for item in items.container if isinstance(item, KernelRoute)]
     gateways = {route.destination.version: route.gateway for route in routes if route.gateway}
-    interfaces = [] if endpoint.addresses_only else list(_interfaces(request, endpoint, items))
-    own = {
+    interfaces = list(_interfaces(request, endpoint, items))
+    return {
         "interfaces": interfaces,
         "ips": [
-            {
-                **({"version": str(item.address.version)} if request.version < "1" else {}),
-                "address": str(item.address),
-                **_gateway("gateway", gateways.get(item.address.version)),
-                **({"interface": len(interfaces) - 1} if interfaces else {}),
-            }
+            {**_ip(request, item.address, gateways.get(item.address.version)), "interface": len(interfaces) - 1}
             for item in items.container
             if isinstance(item, InterfaceAddress)
         ],
         "routes": [{"dst": str(route.destination), **_gateway("gw", route.gateway)} for route in routes],
     }
-    # SPEC, section 5, Delegated plugins: the result of an IPAM plugin has no interfaces.
-    return own if interfaces else {key: own[key] for key in ("ips", "routes")}
+
+
+def _addresses(request: Request, endpoint: Endpoint) -> dict[str, list[dict[str, Any]]]:
+    """Return what another plugin needs to make an interface in its own way, whatever ours would be like.
+
+    SPEC, section 5, Delegated plugins: no interfaces.
+    """
+    gateways = {own: bridge_address(own.network).ip for own in endpoint.addresses}
+    return {
+        "ips": [_ip(request, own, gateway) for own, gateway in gateways.items()],
+        "routes": [{"dst": _EVERYTHING[own.version], "gw": str(gateway)} for own, gateway in gateways.items()],
+    }
+
+
+def _ip(request: Request, own: Interface, gateway: Address | None) -> dict[str, Any]:
+    version = {"version": str(own.version)} if request.version < "1" else {}
+    return {**version, "address": str(own), **_gateway("gateway", gateway)}
 
 
 def _interfaces(request: Request, endpoint: Endpoint, items: EndpointItems) -> Iterable[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 from containernet.cni import executable
 from containernet.cni.install import CAPABILITIES, NAME, Places, install, uninstall
 from containernet.config import Config, DaemonTable
-from containernet.errors import ConfigError, PermissionRefused
+from containernet.errors import ConfigError
 
 
 @pytest.fixture
@@ -77,10 +77,29 @@ def test_what_is_somebody_elses_is_left_alone(places: Places, config: Config, wh
 
 @pytest.mark.parametrize("python", ["python3", "/no such/python", "/nonesuch", "/bin/false", "/bin/true"])
 def test_an_interpreter_that_cannot_run_it_is_found_out(places: Places, config: Config, python: str) -> None:
-    """Before a runtime finds out; and no runtime is told of the plugin."""
-    with pytest.raises(ConfigError, match=r"interpreter|does not run"):
-        install(places, config, interpreter=python)
-    assert not places.configuration.exists()
+    """Before a runtime finds out: nothing is left of it, and no runtime is told of the plugin."""
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"interpreter '{python}'|{python} does not run the plugin"):
+            install(places, config, interpreter=python)
+        assert not places.configuration.exists()
+        assert not places.executables.exists() or not list(places.executables.iterdir())
+
+
+def test_a_plugin_that_runs_is_not_replaced_by_one_that_does_not(places: Places, config: Config) -> None:
+    """Whoever names a wrong interpreter has the network that he had."""
+    install(places, config)
+    before = places.executable.read_text()
+    with pytest.raises(ConfigError, match="/bin/false does not run the plugin: exit code 1; name another"):
+        install(places, config, interpreter="/bin/false")
+    assert places.executable.read_text() == before
+    assert list(places.executables.iterdir()) == [places.executable]
+
+
+@pytest.mark.parametrize("network", ["", "a b", "../net", "-net", "a/b", "ä"])
+def test_a_network_that_no_runtime_could_name_is_refused(network: str) -> None:
+    """As a request for it would be."""
+    with pytest.raises(ConfigError, match="expected a letter or digit, and then letters"):
+        Places(network=network)
 
 
 def test_any_interpreter_will_do(places: Places, config: Config) -> None:
@@ -93,5 +112,6 @@ def test_a_directory_that_cannot_be_written_is_named(places: Places, config: Con
     """With what to do about it."""
     places.executables.parent.mkdir()
     places.executables.write_text("a file")
-    with pytest.raises(PermissionRefused, match=rf"cannot write {places.executable}: .*; run as root"):
+    wrong = f"cannot write {places.executable}: File exists; choose another directory"
+    with pytest.raises(ConfigError, match=wrong):
         install(places, config)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
+import attrs
 import pytest
 
 from containernet.cni.request import Refused, Request
 from containernet.cni.result import result
+from containernet.contracts import LocalDelivery
 from containernet.model import Endpoint, Node
 from containernet_backends.bridge import Bridge
+from containernet_backends.routed import Routed
 
 NODE = Node(
     name="a",
@@ -25,13 +28,20 @@ ENDPOINT = Endpoint(
     addresses=(ip_interface("10.4.1.2/24"), ip_interface("fd00::2/64")),
     mac="02:00:5e:10:00:01",
 )
+BRIDGE = Bridge()
 ROUTES = [{"dst": "0.0.0.0/0", "gw": "10.4.1.1"}, {"dst": "::/0", "gw": "fd00::1"}]
 
 
-def told(version: str, endpoint: Endpoint = ENDPOINT, dns: Any = (), **config: Any) -> dict[str, Any]:
+def told(
+    version: str,
+    endpoint: Endpoint = ENDPOINT,
+    dns: Any = (),
+    local: LocalDelivery = BRIDGE,
+    **config: Any,
+) -> dict[str, Any]:
     """Return what a runtime is told."""
     request = Request(command="ADD", version=version, network="net", netns="/run/netns/c1", config=config)
-    return result(request, endpoint, Bridge().endpoint(NODE, endpoint), dict(dns))
+    return result(request, endpoint, local.endpoint(NODE, endpoint), dict(dns))
 
 
 def test_version_1_1_0() -> None:
@@ -59,11 +69,10 @@ def test_before_1_0_0_an_address_says_of_which_family_it_is(version: str) -> Non
     assert all("mtu" not in each for each in answer["interfaces"])
 
 
-def test_an_ipam_plugin_tells_of_no_interface() -> None:
-    """Section 5, Delegated plugins: neither the list, nor an index into it."""
-    answer = told(
-        "1.0.0", Endpoint(container="c1", netns="", addresses=ENDPOINT.addresses, addresses_only=True)
-    )
+@pytest.mark.parametrize("local", [BRIDGE, Routed()])
+def test_an_ipam_plugin_tells_of_no_interface(local: LocalDelivery) -> None:
+    """Section 5, Delegated plugins: neither the list, nor an index into it; nor is a gateway one of ours."""
+    answer = told("1.0.0", attrs.evolve(ENDPOINT, mac="", addresses_only=True), local=local)
     assert answer == {
         "cniVersion": "1.0.0",
         "ips": [
