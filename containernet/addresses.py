@@ -147,11 +147,13 @@ class AddressBook:
             numbers = []
             for subnet in subnets:
                 stays = (number for number in held if _usable(subnet, number))
-                number = wishes.get(subnet) or next(stays, None) or _take(db, subnet, wished.name)
-                if number not in held and subnet in wishes and not _take_free(db, number):
-                    raise AddressTaken(self._taken(db, _interface(subnet, number)))
+                wish = wishes.get(subnet) if wishes else None  # the hash of a prefix is dear
+                number = wish or next(stays, None) or _take(db, subnet, wished.name)
+                if wish and wish not in held and not _take_free(db, wish):
+                    raise AddressTaken(self._taken(db, _interface(subnet, wish)))
                 numbers.append(number)
-            _release(db, wished.name, [own for number, own in held.items() if number not in numbers])
+            if held:
+                _release(db, wished.name, [own for number, own in held.items() if number not in numbers])
             endpoint = attrs.evolve(wished, addresses=tuple(map(_interface, subnets, numbers)))
             if endpoint != before:
                 db.execute("REPLACE INTO endpoint VALUES (?, ?, ?, ?, ?)", _to_row(endpoint))
@@ -246,8 +248,10 @@ class AddressBook:
 
 
 def _to_row(endpoint: Endpoint) -> tuple[str, ...]:
-    rest = {key: value for key, value in endpoint_to_json(endpoint).items() if key not in _COLUMNS}
-    return (*endpoint.name, endpoint.netns, " ".join(map(str, endpoint.addresses)), json.dumps(rest))
+    document = endpoint_to_json(endpoint)
+    container, interface, netns, addresses = map(document.pop, _COLUMNS)
+    rest = {key: value for key, value in document.items() if value}  # mostly there is none
+    return container, interface, netns, " ".join(addresses), json.dumps(rest) if rest else "{}"
 
 
 def _wishes(wished: Endpoint, subnets: tuple[Prefix, ...]) -> Mapping[Prefix, int]:
