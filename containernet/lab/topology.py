@@ -105,6 +105,11 @@ def _check_certificates(instance: Topology, attribute: attrs.Attribute[str], val
         raise ConfigError(f"--certificates {value}: expected an absolute path")
 
 
+def _check_local(instance: Topology, attribute: attrs.Attribute[str], value: str) -> None:
+    if (value, instance.dataplane) == ("routed", "bridge"):
+        raise ConfigError(f"--dataplane {instance.dataplane} --local {value}: expected --local bridge")
+
+
 def _check_underlay(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value not in UNDERLAYS:
         raise ConfigError(f"--underlay {value}: expected {' or '.join(UNDERLAYS)}")
@@ -148,7 +153,7 @@ class Topology:
     containers: int = attrs.field(default=2, validator=_at_least(0))
     underlay: str = attrs.field(default="l2", validator=_check_underlay)
     dataplane: str = "vxlan"
-    local: str = "bridge"
+    local: str = attrs.field(default="bridge", validator=_check_local)
     store: str = "sqlite"
     store_members: int = attrs.field(default=1, validator=_check_store_members)
     certificates: str = attrs.field(default="", validator=_check_certificates)

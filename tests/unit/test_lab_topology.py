@@ -84,6 +84,10 @@ def test_routed_has_a_pair_on_one_segment_and_a_pair_across_the_router() -> None
         ({"hosts": 101}, "--hosts 101: expected 1 to 100"),
         ({"containers": -1}, "--containers -1: expected 0 to 100"),
         ({"underlay": "wifi"}, "--underlay wifi: expected l2 or routed"),
+        (
+            {"dataplane": "bridge", "local": "routed"},
+            "--dataplane bridge --local routed: expected --local bridge",
+        ),
         ({"store": "etcd", "store_members": 0}, "--store etcd --members 0: expected 1 to 7"),
         ({"store_members": 3}, "--store sqlite --members 3: expected 1, for it has no servers"),
         ({"store": "bgp", "mesh": "ring"}, "--mesh ring: expected full or reflector"),
