@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ class Host:
         """A runtime on this host."""
         return Runtime(host=self.netns, plugin=self.places.executable, config=network("net")["plugins"][0])
 
-    def start(self) -> None:
-        """Start the daemon, and wait until it is ready."""
+    def start(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Start the daemon, do something meanwhile, and wait until it is ready."""
         address = str(self.home / "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             Path(address).unlink(missing_ok=True)
@@ -100,6 +100,7 @@ class Host:
                     text=True,
                     env={"NOTIFY_SOCKET": address, "PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
                 )
+            meanwhile()
             assert b"READY=1" in notify.recv(4096)
 
     def stop(self, number: int = signal.SIGTERM) -> None:

@@ -100,6 +100,14 @@ class Runtime:
             {**environment, "CNI_ARGS": args}, json.dumps(self.configured(version or self.version, **more))
         )
 
+    def words(self, command: str, container: str, netns: str) -> dict[str, Any]:
+        """Return what the executable would ask the daemon; an interpreter for each request takes its time."""
+        return {
+            "plugin": self.plugin.name,
+            "environment": self.environment(command, container, netns, "eth0"),
+            "config": json.dumps(self.configured(self.version)),
+        }
+
     def configured(self, version: str, **more: Any) -> dict[str, Any]:
         """Return the network configuration as the runtime passes it on."""
         return {"cniVersion": version, "name": "net", **self.config, **more}

@@ -10,13 +10,16 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from containernet.addresses import recorded
+from containernet.errors import DaemonUnavailable
 from tests.kernel.conftest import Netns
+from tests.waiting import wait_until
 
 from . import hosts
 from .hosts import Host
@@ -70,6 +73,18 @@ def asked(host: Host, number: int, command: str, netns: str, **config: Any) -> t
     return done, calls
 
 
+def deleted(host: Host) -> None:
+    """Have DEL done as soon as the daemon listens, which is before it has read the kernel."""
+
+    def answered() -> bool:
+        with suppress(DaemonUnavailable):
+            assert host.asked("cni", **host.runtime.words("DEL", "c1", "")) == {"exit": 0, "output": ""}
+            return True
+        return False
+
+    wait_until(answered, what="DEL")
+
+
 def check_nothing_is_left(host: Host, container: Netns, before: object) -> None:
     """In memory, in the book, in the kernel, in files."""
     assert host.holds() == before
@@ -81,7 +96,7 @@ def check_nothing_is_left(host: Host, container: Netns, before: object) -> None:
     ("config", "kinds", "way"),
     [
         (*WITH_A_PORT, "DEL at once"),
-        (*WITH_A_PORT, "DEL later"),
+        (*WITH_A_PORT, "DEL while it starts"),
         (*WITH_A_PORT, "no DEL"),
         (*FOR_ANOTHER_PLUGIN, "DEL at once"),
         (*FOR_ANOTHER_PLUGIN, "no DEL"),
@@ -112,9 +127,7 @@ def test_whichever_call_of_an_add_is_the_last(
             delete()
         if way == "no DEL":
             container.close()
-        clean.start()
-        if way == "DEL later":
-            delete()
+        clean.start((lambda: deleted(clean)) if way == "DEL while it starts" else lambda: None)
         if way == "no DEL":
             container = netns()
             clean.wait_for(before)  # a kernel takes its time to end a namespace

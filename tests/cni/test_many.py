@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import threading
@@ -104,13 +103,8 @@ class Mortal:
     def ask(self, command: str, container: str, netns: str) -> Done:
         """Ask for one attachment; fail the test unless the answer is one that may be."""
         runtime = self._host.runtime
-        words = {
-            "plugin": runtime.plugin.name,
-            "environment": runtime.environment(command, container, netns, "eth0"),
-            "config": json.dumps(runtime.configured(runtime.version)),
-        }
         try:
-            answer = control.ask(self._socket, "cni", **words)  # type: ignore[arg-type]
+            answer = control.ask(self._socket, "cni", **runtime.words(command, container, netns))
             done = Done(code=answer["exit"], out=answer["output"], err="")
         except DaemonUnavailable:
             if command == "ADD":
