@@ -162,8 +162,8 @@ def _blocked(pool: Pool, prefixes: Iterable[Prefix], *, entries: tuple[int, ...]
     family, length, shift = type(pool.prefix), pool.subnet_length, _shift(pool)
     ends: dict[int, int] = {}
     wide = []
-    # Hot: one turn for each lease of the cluster. Nearly all are exactly one slot, which `ipaddress` tells fastest
-    # by the object that it makes once for each length.
+    # Hot: one turn for each lease of the cluster. Nearly all are exactly one slot, which `ipaddress` tells
+    # fastest by the object that it makes once for each length.
     mask = pool.first.netmask
     for prefix in prefixes:
         if prefix.netmask is mask:
