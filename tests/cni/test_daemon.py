@@ -194,6 +194,7 @@ def test_a_daemon_that_hangs_is_given_up(own: Host, netns: Callable[[], Netns]) 
     container, other = netns(), netns()
     assert own.runtime.ask("ADD", "c1", container.path).result
     assert own.daemon
+    wait_until(lambda: not connections(own), what="it has hung up on everybody")
     own.daemon.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as threads:
         delete = threads.submit(own.runtime.ask, "DEL", "c1", container.path)
