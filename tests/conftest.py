@@ -1,6 +1,8 @@
 """What holds for every test of this project.
 
 - A test marked `uml` is not skipped where it cannot run: it is deselected, unless `-m` names it.
+- A test marked `untraced` is not measured, nor what it starts: coverage takes as long again, and it runs many
+  times over what others run too.
 - In CI nothing may be skipped: a part that is missing there is a failure, not a footnote.
 - A run leaves nothing behind: no process, no thread, no mounted namespace, no interface.
 - `HYPOTHESIS_PROFILE` says how hard the properties try.
@@ -11,9 +13,12 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +41,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 MARK = "CONTAINERNET_TEST_RUN"
+CHILDREN = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")  # tell our children to measure too
 SECONDS_TO_END = 2
 
 
@@ -46,6 +52,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elsewhere = [item for item in items if item.get_closest_marker("uml")]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if item not in elsewhere]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run what is marked `untraced` without coverage, with all its fixtures."""
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    with _untraced():
+        return (yield)
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    coverage = sys.modules.get("coverage")
+    measuring = coverage and coverage.Coverage.current()
+    told = {name: os.environ.pop(name) for name in CHILDREN if name in os.environ}
+    if measuring:
+        measuring.stop()
+    try:
+        yield
+    finally:
+        if measuring:
+            with warnings.catch_warnings(action="ignore"):  # it finds imported what it has measured
+                measuring.start()
+        os.environ.update(told)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -23,7 +23,7 @@ from tests.docs.pages import (
     shape,
 )
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 
 @pytest.fixture(scope="module")

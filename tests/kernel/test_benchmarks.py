@@ -16,6 +16,7 @@ HERE = Path(__file__).parents[2]
 
 
 @pytest.mark.kernel
+@pytest.mark.untraced
 def test_every_benchmark_runs_in_a_tiny_size(tmp_path: Path) -> None:
     """Every quantity is measured of ours."""
     for name in every.in_namespaces():

@@ -21,7 +21,7 @@ from containernet.model import Prefix, overlaps
 from . import labs
 from .labs import all_items, ctl, hosts, log, owners
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 HOSTS = 50
 PATIENCE = 90.0  # seconds; fifty interpreters start on what may be two busy processors

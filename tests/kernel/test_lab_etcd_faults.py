@@ -67,7 +67,7 @@ from .members import (
     strike,
 )
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 WELL = ("host1", "host2")  # no fault is about these
 VICTIM = "host4"

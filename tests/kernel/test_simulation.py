@@ -39,7 +39,7 @@ from containernet.testing.simulation import Reply, World
 
 from . import labs, twins
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 NETWORK = NetworkConfig(
     pools=(

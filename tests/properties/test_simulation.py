@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from random import Random
 
 import attrs
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from containernet import loading
@@ -18,6 +19,8 @@ from containernet.rendering import peer_items
 from containernet.testing.simulation import Reply, World
 from containernet_backends.ipip import Ipip
 from containernet_backends.vxlan import Vxlan
+
+pytestmark = pytest.mark.untraced
 
 POOLS = {
     4: Pool(prefix=ip_network("10.4.0.0/16"), subnet_length=24),

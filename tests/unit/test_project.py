@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coverage import CoverageData
 
 import containernet
 
@@ -89,6 +90,28 @@ def test_a_skipped_test_is_a_failure_in_ci(ci: str, exit_code: int, tmp_path: Pa
     test.write_text('import pytest\n\ndef test_part():\n    pytest.skip("no such part")\n')
     done = subprocess.run(pytest_call(test, ci=ci), cwd=TOP, check=False, capture_output=True, text=True)
     assert done.returncode == exit_code, done.stdout
+
+
+def test_what_is_marked_untraced_is_not_measured_nor_what_it_starts(tmp_path: Path) -> None:
+    """What comes after it is measured again."""
+    told = '"COVERAGE_PROCESS_CONFIG" in os.environ'
+    test, settings = tmp_path / "test_traced.py", tmp_path / "settings"
+    test.write_text(
+        "import os, pytest\n"
+        f"def test_before():\n    assert {told}\n"
+        "@pytest.mark.untraced\n"
+        f"def test_untraced():\n    assert not {told}\n"
+        f"def test_after():\n    assert {told}\n"
+    )
+    settings.write_text(f"[run]\npatch = subprocess\nsource = {tmp_path}\ndata_file = {tmp_path}/data\n")
+    env, setting, python, *call = pytest_call(test, ci="0")
+    measured = [env, setting, python, "-m", "coverage", "run", f"--rcfile={settings}", *call]
+    done = subprocess.run(measured, cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told_of,) = tmp_path.glob("data.*")
+    data = CoverageData(str(told_of))
+    data.read()
+    assert {3, 6, 8} & {*(data.lines(str(test)) or ())} == {3, 8}
 
 
 def test_what_the_tests_leave_behind_is_a_failure(tmp_path: Path) -> None:

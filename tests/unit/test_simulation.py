@@ -132,6 +132,7 @@ def test_a_kernel_that_is_closed_says_so() -> None:
         SimulatedKernel.from_options({"netns": ""})
 
 
+@pytest.mark.untraced
 def test_a_thousand_hosts_are_a_matter_of_seconds() -> None:
     """Ten containers on each; a host that packets visit hears of all others once, and no other host does."""
     made = world(1000, 10)
