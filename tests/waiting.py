@@ -12,14 +12,17 @@ T = TypeVar("T")
 PATIENCE = 30  # seconds
 
 
-def wait_until(ask: Callable[[], T | None], *, what: str, patience: float = PATIENCE) -> T:
+def wait_until(ask: Callable[[], T | None], *, what: str, patience: float = PATIENCE, pause: float = 0.02) -> T:
     """Ask until the answer is true, and return it.
+
+    Args:
+        pause: seconds between two questions; longer where each is a process.
 
     Raises:
         AssertionError: it did not become true within `patience` seconds.
     """
-    deadline, pause = time.monotonic() + patience, Event()
+    deadline, never = time.monotonic() + patience, Event()
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"not within {patience} s: {what}"
-        pause.wait(0.02)
+        never.wait(pause)
     return answer

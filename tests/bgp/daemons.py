@@ -256,7 +256,7 @@ class Daemon(ABC):
 
     def _wait(self, ask: Callable[[], T | None], *, what: str, patience: float) -> T:
         try:
-            return wait_until(ask, what=f"{self}: {what}", patience=patience)
+            return wait_until(ask, what=f"{self}: {what}", patience=patience, pause=0.05)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log()}") from None
 

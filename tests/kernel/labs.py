@@ -109,8 +109,8 @@ def seconds_until(condition: Callable[[], bool], *, at_most: float, pause: float
 
 
 def wait_until(condition: Callable[[], bool], *, at_most: float = LONG) -> None:
-    """Wait until `condition` holds, without a hurry: most looks are a process each."""
-    seconds_until(condition, at_most=at_most, pause=0.05)
+    """Wait until `condition` holds, without a hurry: most looks are a process each, and there are others."""
+    seconds_until(condition, at_most=at_most, pause=0.2)
 
 
 def delete(host: str, wanted: list[Item]) -> None:

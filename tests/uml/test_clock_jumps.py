@@ -169,8 +169,8 @@ def test_no_lease_ends_or_lives_on_because_the_wall_clock_jumps(jump: Callable[[
                     _announce_until_heard(store, mortal)
                 _check_calm(store.lab)
             for store, told in zip(stores, renewals, strict=True):
-                labs.seconds_until(functools.partial(_is_gone, store, mortal), at_most=MORTAL_TTL + SLACK)
-                labs.seconds_until(functools.partial(_all_renewed, store, told), at_most=LEASE_TTL)
+                labs.wait_until(functools.partial(_is_gone, store, mortal), at_most=MORTAL_TTL + SLACK)
+                labs.wait_until(functools.partial(_all_renewed, store, told), at_most=LEASE_TTL)
             assert [_standing(store.lab) for store in stores] == before
         tally = ended()
         assert not tally.lost, tally
@@ -205,7 +205,7 @@ def _announce_until_heard(store: Etcd | Sqlite, prefix: str) -> None:
         store.announce(prefix)  # again, or it could be over before a busy machine has looked
         return all(prefix in _routes(store.lab, host) for host in _hosts(store.lab))
 
-    labs.seconds_until(heard, at_most=SLACK)
+    labs.wait_until(heard, at_most=SLACK)
 
 
 def _is_gone(store: Etcd | Sqlite, prefix: str) -> bool:
