@@ -72,7 +72,6 @@ def held(world: World) -> dict[str, dict[Key, Item]]:
     return {name: dict(member.kernel.read()) for name, member in world.members.items()}
 
 
-@settings(max_examples=40)
 @given(worlds)
 def test_every_container_reaches_every_other(world: World) -> None:
     """In every family, with the largest packet that its interface takes; the next larger it is told about."""
@@ -86,7 +85,6 @@ def test_every_container_reaches_every_other(world: World) -> None:
                 assert world.ping(one, target, mtu + 1) != Reply()
 
 
-@settings(max_examples=40)
 @given(worlds)
 def test_no_packet_is_wrapped_twice_and_none_goes_in_circles(world: World) -> None:
     """One encapsulation at most, and no namespace is left twice."""
@@ -100,7 +98,6 @@ def test_no_packet_is_wrapped_twice_and_none_goes_in_circles(world: World) -> No
                 assert len(left) == len(set(left))
 
 
-@settings(max_examples=40)
 @given(worlds, st.data())
 def test_withdrawing_a_host_removes_exactly_its_items(world: World, data: st.DataObject) -> None:
     """What the others hold then is what they would hold had it never been there; and back again."""
@@ -120,7 +117,6 @@ def test_withdrawing_a_host_removes_exactly_its_items(world: World, data: st.Dat
     assert held(world) == before
 
 
-@settings(max_examples=40)
 @given(worlds, st.randoms(use_true_random=False))
 def test_the_order_in_which_peers_come_does_not_matter(world: World, random: Random) -> None:
     """The items for a peer depend on that peer alone."""
@@ -136,7 +132,6 @@ def test_the_order_in_which_peers_come_does_not_matter(world: World, random: Ran
     assert held(world) == before
 
 
-@settings(max_examples=40)
 @given(worlds, st.data())
 def test_no_prefix_of_a_plan_loses_a_path_that_was_there_and_will_be(world: World, data: st.DataObject) -> None:
     """A host has lost items, hears of a change, is configured anew: what reached, reaches at every moment."""
