@@ -103,9 +103,10 @@ def test_what_is_marked_untraced_is_not_measured_nor_what_it_starts(tmp_path: Pa
         f"def test_untraced():\n    assert not {told}\n"
         f"def test_after():\n    assert {told}\n"
     )
-    settings.write_text(f"[run]\npatch = subprocess\nsource = {tmp_path}\ndata_file = {tmp_path}/data\n")
+    settings.write_text(f"[run]\npatch = subprocess\nsource = {tmp_path}\n")
     env, setting, python, *call = pytest_call(test, ci="0")
-    measured = [env, setting, python, "-m", "coverage", "run", f"--rcfile={settings}", *call]
+    data_file = f"COVERAGE_FILE={tmp_path}/data"
+    measured = [env, setting, data_file, python, "-m", "coverage", "run", f"--rcfile={settings}", *call]
     done = subprocess.run(measured, cwd=TOP, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (told_of,) = tmp_path.glob("data.*")
