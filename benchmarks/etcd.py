@@ -72,7 +72,7 @@ QUIET = 3.0
 
 TINY = (
     *("--peers", "5", "--dataplanes", "vxlan", "--rounds", "1", "--puts", "3", "--burst", "3", "--rest", "0.1"),
-    "--cold",
+    *("--settle", "0", "--cold"),
 )
 QUANTITIES = (
     frame.less("start", "s"),
@@ -94,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--puts", type=int, default=300, help="one at a time; the burst has --burst")
     parser.add_argument("--burst", type=int, default=1000)
     parser.add_argument("--rest", type=float, default=10.0, help="seconds; above 72, a full read is among them")
+    parser.add_argument(
+        "--settle", type=float, default=QUIET, help="seconds before that; above 72, the first full read is over"
+    )
     parser.add_argument("--flanneld", type=Path, help="the program of a flannel to run beside ours")
     parser.add_argument("--cold", action="store_true", help="without a first round that does not count")
     options = parser.parse_args(argv)
@@ -387,6 +390,7 @@ def play(program: Program, dataplane: str, peers: int, options: argparse.Namespa
         if peers == sorted(options.peers)[len(options.peers) // 2]:
             values |= puts(there, dataplane, options.puts) | burst(there, dataplane, options.burst)
         if peers == max(options.peers) and dataplane == options.dataplanes[0]:
+            time.sleep(options.settle)  # there were puts in between
             values["at rest"] = rest(there, options.rest)
         return values
 
@@ -427,7 +431,6 @@ def burst(there: Stage, dataplane: str, count: int) -> dict[str, float]:
 
 def rest(there: Stage, seconds: float) -> float:
     """Return how busy it is with nothing to do, in percent of a processor."""
-    time.sleep(QUIET)  # again: there were puts in between
     before, began = there.daemon.busy(), time.monotonic()
     time.sleep(seconds)
     return (there.daemon.busy() - before) / (time.monotonic() - began) * 100
