@@ -13,6 +13,7 @@ again message by message, which the callers' operations allow: each may be repea
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import socket
@@ -140,6 +141,7 @@ class NetlinkSocket:
         """Hear no more of what the socket of that port causes, but for messages of these types.
 
         The kernel itself looks (socket(7), SO_ATTACH_FILTER): it wakes nobody for them, and they take no room.
+        One that takes no filter tells everything, as if nobody had asked.
         """
         accept = list(but)
         # What is loaded counts as big-endian.
@@ -149,7 +151,8 @@ class NetlinkSocket:
         code += [(_RETURN, 0, 0, 0xFFFFFFFF), (_RETURN, 0, 0, 0)]
         program = array.array("B", b"".join(struct.pack("@HBBI", *instruction) for instruction in code))
         where, _ = program.buffer_info()
-        self._raw.setsockopt(socket.SOL_SOCKET, c.SO_ATTACH_FILTER, struct.pack("@HP", len(code), where))
+        with contextlib.suppress(OSError):
+            self._raw.setsockopt(socket.SOL_SOCKET, c.SO_ATTACH_FILTER, struct.pack("@HP", len(code), where))
 
     def notifications(self) -> Iterator[Message]:
         """Yield what has arrived, without waiting.
