@@ -24,7 +24,7 @@ FAULTS := tests/kernel/test_lab_etcd_faults.py tests/bgp tests/cni
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup lint fast fuzz bench kernel uml faults clean python packages
+.PHONY: help demo test setup lint fast fuzz bench kernel uml guests faults clean python packages
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -36,8 +36,8 @@ demo: $(VENV)/.ready-to-run ## a cluster of containers on this machine, root or 
 # In user-mode-linux, ten times slower, nothing is traced: what runs there runs elsewhere as well.
 test: setup ## everything that CI does: lint, types, tests, real kernels, coverage
 	$(RUN) coverage erase
-	scripts/abreast '$(MAKE) --no-print-directory lint faults' 'tests/uml/run.py $(RUN) pytest -m uml' \
-		'scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE) tests/etcd' \
+	scripts/abreast '$(MAKE) --no-print-directory lint faults' '$(MAKE) --no-print-directory guests' \
+		'scripts/in-namespaces $(RUN) coverage run -m pytest $(PURE)' \
 		'scripts/in-namespaces $(RUN) coverage run -m pytest $(addprefix --ignore=,$(PURE) tests/etcd $(FAULTS))'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
@@ -65,6 +65,10 @@ kernel: setup ## the tests against this machine's kernel, in namespaces of their
 
 uml: setup ## the tests that need drivers which this machine's kernel lacks
 	tests/uml/run.py $(RUN) pytest -m uml
+
+guests:
+	tests/uml/run.py $(RUN) pytest -m uml
+	scripts/in-namespaces $(RUN) coverage run -m pytest tests/etcd
 
 faults:
 	scripts/in-namespaces $(RUN) coverage run -m pytest $(FAULTS)
