@@ -3,9 +3,11 @@
     scripts/in-namespaces python benchmarks/throughput.py [--dataplanes host-gw vxlan ipip] [--seconds 3]
     tests/uml/run.py python benchmarks/throughput.py --dataplanes ipip      where this kernel has no ipip driver
 
-Both sides are a laboratory of two hosts on one switch with a container each. In one containernetd programs the
-kernel, in the other `ip` and `bridge` did: a bridge, a veth, the tunnel device of the dataplane with its MTU,
-and what it takes to reach the other host. Both stay up, and are measured in turns.
+Each side is a laboratory of two hosts on one switch with a container each. In one containernetd programs the
+kernel, in the second `ip` and `bridge` did: a bridge, a veth, the tunnel device of the dataplane with its MTU,
+and what it takes to reach the other host. Nobody masquerades or guards there. In the third containernetd does,
+as it does by itself; that has its price, for every packet passes conntrack and the rules. All stay up, and are
+measured in turns.
 
     stream     one TCP stream, iperf3
     answers    64 octets there and 64 back, one after the other, over one TCP connection, by the time that both
@@ -25,6 +27,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+
+import attrs
 
 from benchmarks import frame
 from containernet.lab import cluster, whole
@@ -66,12 +70,16 @@ def has_driver(dataplane: str) -> bool:
 
 @contextmanager
 def case(dataplane: str, seconds: int) -> Iterator[frame.Case]:
-    topology = Topology(hosts=2, containers=1, dataplane=dataplane, versions=(4,))
-    makers = {"ours": whole.up, "by hand": by_hand}
+    topology = Topology(hosts=2, containers=1, dataplane=dataplane, versions=(4,), edge=False)
+    labs = {
+        "ours": (whole.up, topology),
+        "by hand": (by_hand, topology),
+        "ours, with its edge": (whole.up, attrs.evolve(topology, edge=True)),
+    }
     with ExitStack() as stack:
         sides = []
-        for side, make in makers.items():
-            lab = stack.enter_context(closing(make(f"{dataplane}-{side.replace(' ', '-')}", topology)))
+        for number, (side, (make, which)) in enumerate(labs.items()):
+            lab = stack.enter_context(closing(make(f"{dataplane}-{number}", which)))
             stack.callback(lab.down)
             sides.append(frame.Side(name=side, play=player(lab, seconds), needs=(IPERF,)))
         yield frame.Case(name=dataplane, sides=sides)

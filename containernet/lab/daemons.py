@@ -118,7 +118,7 @@ def start(topology: Topology, host: Host) -> Started:
     """Start a host's daemon, or the store's server on a host of its own."""
     if host in topology.servers:
         return launch(host.name, server.command(topology, host, directory(host.name) / "data"))
-    return start_with(host.name, config(topology, host, edge=has_nftables(host.name)))
+    return start_with(host.name, config(topology, host, edge=topology.edge and has_nftables(host.name)))
 
 
 def has_nftables(host: str) -> bool:

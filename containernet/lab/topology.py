@@ -144,6 +144,7 @@ class Topology:
             `bridge` dataplane takes as its uplink.
         mtu: of every underlay link, octets.
         options: the dataplane's own options, each as a line of its table in the config file: `direct=true`.
+        edge: masquerade and guards, as an operator has them who says nothing, where the kernel has nftables.
 
     Raises:
         ConfigError: a number or a word out of range.
@@ -164,6 +165,7 @@ class Topology:
     second_nic: bool = attrs.field()
     mtu: int = _UNDERLAY_MTU
     options: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    edge: bool = True
 
     @second_nic.default
     def _second_nic(self) -> bool:

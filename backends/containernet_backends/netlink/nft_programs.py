@@ -147,11 +147,9 @@ _NEIGHBOUR_DISCOVERY = (
     "icmpv6 type { nd-router-advert, nd-redirect } drop",
     f"icmpv6 type nd-neighbor-advert {_TARGET} != @targets6 drop",
 )
-_SOURCES = (
-    "iifname . ether saddr . ip saddr @sources4 accept",
-    "iifname . ether saddr . ip6 saddr @sources6 accept",
-    "drop",
-)
+# First what nearly all packets are; of IPv6 that is behind what a neighbour may say.
+_IPV4 = "iifname . ether saddr . ip saddr @sources4 accept"
+_IPV6_OR_NOTHING = ("iifname . ether saddr . ip6 saddr @sources6 accept", "drop")
 
 BRIDGE_GUARD = Program(
     family="bridge",
@@ -161,12 +159,13 @@ BRIDGE_GUARD = Program(
         "sources": (
             "",
             (
+                _IPV4,
                 "iifname . ether saddr . arp saddr ip @sources4 "
                 "iifname . arp saddr ether . arp saddr ip @sources4 accept",
                 # RFC 5227 s1.1: a probe has no source yet, and asks for what it wants to use.
                 "arp saddr ip 0.0.0.0 iifname . arp saddr ether . arp daddr ip @sources4 accept",
                 *_NEIGHBOUR_DISCOVERY,
-                *_SOURCES,
+                *_IPV6_OR_NOTHING,
             ),
         ),
         "prerouting": (
@@ -181,7 +180,7 @@ GUARD = Program(
     name="containernet-guard",
     sets=_GUARDED,
     chains={
-        "sources": ("", (*_NEIGHBOUR_DISCOVERY, *_SOURCES)),
+        "sources": ("", (_IPV4, *_NEIGHBOUR_DISCOVERY, *_IPV6_OR_NOTHING)),
         "prerouting": (
             "type filter hook prerouting priority raw; policy accept",
             ("iifname @guarded goto sources",),
