@@ -459,7 +459,9 @@ class TestFlow:
             peer(at(FIRST), at(1), buffer=1 << 16) as deaf,
             peer(at(SECOND), at(1)) as good,
         ):
-            wait_up(speaker, at(FIRST), at(SECOND))
+            for one in (deaf, good):
+                for _ in range(2):  # families
+                    one.wait_for(raw.UPDATE)  # End-of-RIB: whatever waits from now on, the test has caused
             waiting = []
             for some in (nlris[:1000], nlris[1000:]):
                 with speaker.lock:
