@@ -70,7 +70,7 @@ class Racy(MemoryStore):
         """Look, dawdle, and take."""
         with self._memory.changed:
             before = list(self._memory.held)
-        threading.Event().wait(0.001)
+        threading.Event().wait(0.05)  # longer than a busy machine lets another thread wait
         free = not any(held.node != node and held.lease(0).overlaps(subnets) for held in before)
         with self._memory.changed:
             hidden = [held for held in self._memory.held if free and held.node != node]
