@@ -508,7 +508,7 @@ class Agent:
         # Somebody who fights with us must not make us spin: every repair in a row doubles the pause.
         self._drift_gap = min(0.4, max(0.02, self._drift_gap * 2)) if repaired else 0.0
         self._look_at_underlay()
-        if audit:  # not at every repair: it asks the kernel about each route
+        if audit:  # not at every repair: it has the kernel tell all routes once more, others' too
             self._look_for_rivals()
         self._has_read = True
         self._view_is_new = False
