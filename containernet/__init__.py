@@ -7,7 +7,8 @@ is imported from its module when it is first used, so that importing this packag
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # a type checker takes it as true; `typing` would be a third of the whole import
 
 if TYPE_CHECKING:
     from .addresses import (

@@ -82,8 +82,8 @@ def collect(arguments: argparse.Namespace) -> int:
 
 def cleanup(arguments: argparse.Namespace) -> int:
     """Delete every item of ours; leases, addresses and files stay as they are."""
-    from containernet.daemon import host_lock
     from containernet.planning import plan
+    from containernet.serving import host_lock
 
     config = load(arguments)
     lock = nullcontext() if arguments.dry_run else host_lock(config)

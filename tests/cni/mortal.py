@@ -139,7 +139,7 @@ def hear(event: str, arguments: tuple[Any, ...]) -> None:
 NAMES = {value: name for name, value in vars(c).items() if name.startswith("RTM_")}
 
 if __name__ == "__main__":
-    from containernet.daemon import main
+    from containernet.serving import main
 
     socket.socket = Socket  # type: ignore[misc]
     sqlite3.dbapi2.connect = sqlite3.connect = lambda *path, **more: Database(*path, **more)  # type: ignore

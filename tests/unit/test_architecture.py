@@ -24,7 +24,7 @@ OF_BACKENDS = {
     "pyroute2": ["lab"],  # the laboratory builds the hosts that the backends then program
 }
 # Programs: they use backends, never the other way round.
-PROGRAMS = {"agent", "cli", "daemon", "lab"}
+PROGRAMS = {"agent", "cli", "daemon", "lab", "serving"}
 # Names that would fit everything, and so say nothing.
 NOT_NAMES = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 # Heavy packages are imported where they are used: `import containernet` is in other people's start-up time.

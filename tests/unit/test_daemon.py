@@ -23,8 +23,8 @@ import pytest
 
 from containernet.config import Config, DaemonTable
 from containernet.control import ControlServer
-from containernet.daemon import host_lock, notify
 from containernet.errors import AlreadyRunning, DaemonUnavailable, KernelError, PermissionRefused
+from containernet.serving import host_lock, notify
 from containernet.testing import SOON
 from containernet_backends.sqlite import SqliteStore
 from tests.fakes import READY
@@ -235,7 +235,7 @@ def test_the_lock_is_free_when_its_holder_has_gone(tmp_path: Path) -> None:
     config = Config(daemon=DaemonTable(run_dir=str(tmp_path)))
     script = (
         "import sys\nfrom containernet.config import Config, DaemonTable\n"
-        "from containernet.daemon import host_lock\n"
+        "from containernet.serving import host_lock\n"
         "with host_lock(Config(daemon=DaemonTable(run_dir=sys.argv[1]))):\n"
         "    print('held', flush=True)\n    sys.stdin.read()\n"
     )
@@ -281,7 +281,7 @@ def test_the_service_manager_is_told(
 def test_a_daemon_has_as_many_descriptors_as_it_may() -> None:
     """The usual soft limit is too low for a route reflector with a thousand clients."""
     code = (
-        "import resource; from containernet.daemon import allow_descriptors\n"
+        "import resource; from containernet.serving import allow_descriptors\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200)); allow_descriptors()\n"
         "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
@@ -292,7 +292,7 @@ def test_a_daemon_has_as_many_descriptors_as_it_may() -> None:
 def test_blocks_that_are_freed_go_back_to_the_kernel() -> None:
     """Those of a start, and from between others that stay: the C library by itself keeps them."""
     script = (
-        "import re, pathlib; from containernet.daemon import give_memory_back\n"
+        "import re, pathlib; from containernet.serving import give_memory_back\n"
         "def resident():\n"
         "    return int(re.search(r'VmRSS:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])\n"
         "give_memory_back()\n"

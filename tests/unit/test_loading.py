@@ -139,11 +139,24 @@ def test_a_dataplane_in_a_role_that_it_cannot_play() -> None:
     assert loading.kernel("netlink", {})
 
 
+def test_the_collector_is_calm_before_anything_is_imported() -> None:
+    """What is imported is no garbage; to look for it again and again would be a twentieth of a start."""
+    script = (
+        "import sys; there = set(sys.modules)\n"
+        "import containernet.daemon\n"
+        "print(*sorted(set(sys.modules) - there))"
+    )
+    done = subprocess.run([sys.executable, "-Ic", script], capture_output=True, text=True, check=True, env={})
+    packages = {name.partition(".")[0] for name in done.stdout.split()}
+    assert packages <= {"__future__", "containernet", "gc", "importlib", "warnings"}
+    assert "containernet.serving" not in done.stdout
+
+
 def test_a_start_loads_nothing_that_it_can_do_without() -> None:
     """Each of these is megabytes and milliseconds on every host; none is needed where all is as usual."""
     heavy = "stevedore importlib.metadata email zipfile hashlib shutil asyncio pyroute2 ssl"
     script = (
-        "import sys, containernet.daemon\n"
+        "import sys, containernet.serving\n"
         "from containernet import loading\n"
         "loading.lease_store('etcd', {'endpoints': ['http://127.0.0.1:1']}).close()\n"
         "loading.kernel('netlink', {}).close()\n"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from containernet.cli.table import show_table
-from containernet.daemon import _Logfmt
 from containernet.printable import printable
+from containernet.serving import _Logfmt
 
 
 @given(st.text())
