@@ -8,13 +8,15 @@ has to know of it: what it needs (the veth, its far end's MAC, whether that is o
 - ports: what comes to a port of the host goes to a container, from outside, from its neighbours and itself, and
   from the host, of IPv4 by 127.0.0.1 too. (Linux sends nothing from ::1 to another link, so there is no such
   thing for IPv6, and ::1 is left alone: who tries it is refused at once, and tries 127.0.0.1.);
-- guard: nothing passes that does not come from the container's own addresses.
+- guard: nothing passes that does not come from the container's own addresses;
+- accept: what is forwarded for the pools passes the chains that the operator named.
 
 Pure, like a dataplane.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
@@ -23,8 +25,36 @@ import attrs
 from . import derive
 from .contracts import EndpointItems, LocalDelivery
 from .errors import ConfigError
-from .items import Bridge, BridgePort, Hairpin, Item, Link, Masquerade, PortForward, SourceGuard, Sysctl, Veth
+from .items import (
+    TABLE_FAMILIES,
+    Bridge,
+    BridgePort,
+    ForwardAccept,
+    Hairpin,
+    Item,
+    Link,
+    Masquerade,
+    PortForward,
+    SourceGuard,
+    Sysctl,
+    Veth,
+)
 from .model import Endpoint, Node, PortMapping
+
+_CHAIN = re.compile(r"(ip|ip6|inet) [A-Za-z_][\w./-]* [A-Za-z_][\w./-]*", re.ASCII)
+
+
+def _all(chains: Iterable[str]) -> tuple[str, ...]:
+    return tuple(chains)
+
+
+def _chains(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    for chain in value:
+        if not isinstance(chain, str) or not _CHAIN.fullmatch(chain):
+            raise ConfigError(
+                f"{attribute.name}: {chain!r} is not a chain of nftables: expected family, table and name, "
+                "such as 'ip filter DOCKER-USER', the family being ip, ip6 or inet"
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -34,11 +64,14 @@ class EdgeOptions:
     Args:
         masquerade, masquerade6: containers reach the outside by the host's own address of IPv4, and of IPv6.
         guard: what a container sends must come from its own addresses.
+        accept_in: chains of somebody else's, such as `ip filter DOCKER-USER` (nft's words for family, table and
+            name), that are to accept what is forwarded from the pools and to them.
     """
 
     masquerade: bool = True
     masquerade6: bool = False
     guard: bool = True
+    accept_in: tuple[str, ...] = attrs.field(default=(), converter=_all, validator=_chains)
 
     def masquerades(self, version: int) -> bool:
         """Return whether packets of that family are masqueraded."""
@@ -58,7 +91,7 @@ class Edge:
         raise ConfigError(f"an edge is made around a local dataplane, not from options {dict(options)}")
 
     def host(self, node: Node) -> Iterable[Item]:
-        """Return what the local dataplane needs, and masquerade.
+        """Return what the local dataplane needs, masquerade, and what others' chains are to accept.
 
         Raises:
             ConfigError: see `LocalDelivery.host`.
@@ -72,6 +105,9 @@ class Edge:
         for pool in node.pools:
             if self.options.masquerades(pool.version):
                 yield Masquerade(pool=pool)
+            for chain in self.options.accept_in:
+                if pool.version in TABLE_FAMILIES[chain.split()[0]]:
+                    yield ForwardAccept(chain=chain, pool=pool)
 
     def endpoint(self, node: Node, endpoint: Endpoint) -> EndpointItems:
         """Return what the local dataplane needs for a container, with its ports and its guard."""

@@ -18,7 +18,7 @@ veth goes) is left out of it, because a kernel cannot tell it afterwards.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
@@ -506,6 +506,36 @@ class PortForward:
         return f"port {at}{self.protocol} dport {self.host_port} dnat to {to}:{self.port}"
 
 
+TABLE_FAMILIES: Mapping[str, tuple[int, ...]] = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}  # nft(8)
+
+
+@attrs.frozen(kw_only=True)
+class ForwardAccept:
+    """What is forwarded from a pool, and to it, is accepted by a chain of somebody else's.
+
+    A chain that is not there drops nothing, so this is so by itself, until somebody makes the chain.
+
+    Args:
+        chain: whose policy or rules drop what nobody accepts, as family, table and name: `ip filter FORWARD`.
+        pool: of the chain's family.
+    """
+
+    rank: ClassVar[Rank] = Rank.TRANSLATION
+    link: ClassVar[str] = ""
+    chain: str
+    pool: Prefix
+    enforced: bool = attrs.field(default=True, repr=False)
+    key: Key = attrs.field(init=False, eq=False, repr=False)
+
+    @key.default
+    def _key(self) -> Key:
+        """The chain and the pool."""
+        return ("forward", self.chain, *_numbers(self.pool))
+
+    def __str__(self) -> str:
+        return f"forward {self.chain} saddr {self.pool} accept, daddr {self.pool} accept"
+
+
 @attrs.frozen(kw_only=True)
 class SourceGuard:
     """What comes in by an interface is dropped unless it is from these addresses, and claims no others.
@@ -551,6 +581,7 @@ Item = (
     | Masquerade
     | Hairpin
     | PortForward
+    | ForwardAccept
     | SourceGuard
 )
 

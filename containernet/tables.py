@@ -16,6 +16,7 @@ import attrs
 from .items import (
     BridgePort,
     FdbEntry,
+    ForwardAccept,
     Hairpin,
     InterfaceAddress,
     Item,
@@ -94,7 +95,7 @@ class Tables:
                 self._set(item)
             case Masquerade() | Hairpin() | PortForward():
                 self.translations.put(item)
-            case SourceGuard():
+            case SourceGuard() | ForwardAccept():
                 pass
 
     def drop(self, item: Item) -> None:
@@ -113,7 +114,7 @@ class Tables:
                     del self.addresses[item.address.ip]
                 if (route := connected(item)) is not None:
                     self._drop_route(route)
-            case Sysctl() | SourceGuard():
+            case Sysctl() | SourceGuard() | ForwardAccept():
                 pass  # a setting is never unset
             case Masquerade() | Hairpin() | PortForward():
                 self.translations.drop(item)

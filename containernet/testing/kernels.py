@@ -25,6 +25,7 @@ from ..items import (
     BridgePort,
     ExternalTunnel,
     FdbEntry,
+    ForwardAccept,
     Hairpin,
     InterfaceAddress,
     IpEncap,
@@ -101,6 +102,7 @@ ADDRESSES = [
 ]
 
 POOLS = [ip_network(text) for text in ("10.4.0.0/16", "fd00:4::/48")]
+CHAIN = "inet others forward"  # somebody else's, in which we may accept
 HERE = [prefix[2] for prefix in (FOUR.destination, SIX.destination)]
 FORWARDS = [
     PortForward(protocol=protocol, host_port=80, address=own, port=8080)
@@ -150,6 +152,9 @@ KINDS: dict[type, tuple[tuple[Item, Item], ...]] = {
     Hairpin: tuple(
         (Hairpin(subnet=each), Hairpin(subnet=each)) for each in (FOUR.destination, SIX.destination)
     ),
+    ForwardAccept: tuple(
+        (ForwardAccept(chain=CHAIN, pool=pool), ForwardAccept(chain=CHAIN, pool=pool)) for pool in POOLS
+    ),
     PortForward: tuple((each, attrs.evolve(each, port=8081)) for each in (*FORWARDS, *AT_ONE)),
     SourceGuard: tuple(
         pair
@@ -184,6 +189,8 @@ ANEW: dict[type, tuple[Sequence[Item], Sequence[Item], Sequence[Item]]] = {
 @attrs.frozen(kw_only=True)
 class KernelBed:
     """One namespace for one test: a link `eth0` that is not ours, up, with 192.0.2.1/24 and 2001:db8::1/64.
+
+    Where it has nftables, somebody has a chain `forward` there, in a table `others` of family inet.
 
     Args:
         open: returns the kernel; called again only when what it returned before is closed.
@@ -355,6 +362,10 @@ class KernelContract(OnKernelBed):
     def test_port_forward(self) -> None:
         """Ports come, lead elsewhere, and go, of each protocol, at one address or at all, in both families."""
         self.comes_changes_and_goes(PortForward)
+
+    def test_forward_accept(self) -> None:
+        """A chain of somebody else's accepts what is forwarded for a pool, and does not any more."""
+        self.comes_changes_and_goes(ForwardAccept)
 
     def test_source_guard(self) -> None:
         """A guard comes, before what it guards, changes, and goes, on a bridge and without one."""

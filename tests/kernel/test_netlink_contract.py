@@ -11,6 +11,7 @@ import pytest
 
 from containernet.items import (
     ExternalTunnel,
+    ForwardAccept,
     Hairpin,
     InterfaceAddress,
     IpTunnel,
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.kernel
 
 
 # How to make a device whose driver a kernel may lack.
-NFTABLES: frozenset[type] = frozenset({Masquerade, Hairpin, PortForward, SourceGuard})
+NFTABLES: frozenset[type] = frozenset({Masquerade, Hairpin, PortForward, SourceGuard, ForwardAccept})
 DRIVERS: dict[type, str] = {
     IpTunnel: "4 type ipip local 192.0.2.9",
     ExternalTunnel: "6 type ip6tnl external",
@@ -50,6 +51,7 @@ link set eth0 up
 address add 192.0.2.1/24 dev eth0
 address add 2001:db8::1/64 dev eth0 nodad
 """
+OTHERS = "table inet others { chain forward { type filter hook forward priority 5; counter; }; }"
 
 
 @cache
@@ -63,6 +65,7 @@ def bed_with(options: Mapping[str, object]) -> KernelBed:
     """Return a bed for kernels with such options."""
     host, container = Netns(), Netns()
     host.run("ip", "-batch", "-", stdin=UNDERLAY)
+    assert host.nft(OTHERS) or without_nftables()
 
     def open_kernel() -> NetlinkKernel:
         return NetlinkKernel.from_options({"netns": host.path, **options})

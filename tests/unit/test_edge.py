@@ -65,6 +65,20 @@ def test_a_host_masquerades_its_pools(options: EdgeOptions, pools: list[str]) ->
     ]
 
 
+def test_a_host_has_chains_of_others_accept_its_pools() -> None:
+    """Those of the chain's families."""
+    options = EdgeOptions(masquerade=False, accept_in=["ip filter DOCKER-USER", "inet fw forward"])
+    plain = {*Edge(Bridge(), EdgeOptions(masquerade=False)).host(NODE)}
+    assert [str(item) for item in Edge(Bridge(), options).host(NODE) if item not in plain] == [
+        f"forward {chain} saddr {pool} accept, daddr {pool} accept"
+        for chain, pool in (
+            ("ip filter DOCKER-USER", "10.4.0.0/16"),
+            ("inet fw forward", "10.4.0.0/16"),
+            ("inet fw forward", "fd00:4::/48"),
+        )
+    ]
+
+
 def test_a_container_gets_a_guard_and_ports() -> None:
     """A port is one of each family; at an address, of that address's family."""
     assert added(Edge(Bridge())) == [GUARD]
@@ -114,3 +128,13 @@ def test_the_config_file_says_what_the_edge_does() -> None:
         parse({"dataplane": {"masquerade": "yes"}})
     with pytest.raises(ConfigError, match="did you mean 'masquerade'"):
         parse({"dataplane": {"masquerad": True}})
+
+
+@pytest.mark.parametrize(
+    "chain", ["DOCKER-USER", "bridge filter FORWARD", "ip filter a b", "ip filter {}", "ip filter x; flush", 7]
+)
+def test_what_is_no_chain_is_refused(chain: object) -> None:
+    """With what was expected; nothing of it ever gets to nft."""
+    assert parse({"dataplane": {"accept_in": ["ip filter DOCKER-USER"]}}).edge.accept_in
+    with pytest.raises(ConfigError, match=r"\[dataplane\] accept_in: .* is not a chain .*: expected family"):
+        parse({"dataplane": {"accept_in": [chain]}})

@@ -15,6 +15,7 @@ from containernet.items import (
     BridgePort,
     ExternalTunnel,
     FdbEntry,
+    ForwardAccept,
     Hairpin,
     InterfaceAddress,
     IpEncap,
@@ -92,6 +93,10 @@ WORDS: list[tuple[Item, str]] = [
             encap=IpEncap(source=IPv6Address("2001:db8::1"), destination=IPv6Address("2001:db8::2")),
         ),
         "route fd00::/64 encap ip6 src 2001:db8::1 dst 2001:db8::2 dev t6",
+    ),
+    (
+        ForwardAccept(chain="ip filter FORWARD", pool=ip_network("10.4.0.0/16")),
+        "forward ip filter FORWARD saddr 10.4.0.0/16 accept, daddr 10.4.0.0/16 accept",
     ),
     (Masquerade(pool=ip_network("10.4.0.0/16")), "masquerade saddr 10.4.0.0/16 daddr != 10.4.0.0/16"),
     (

@@ -31,7 +31,7 @@ NAMES = [
     ),
     *("Bridge", "BridgePort", "FdbEntry", "InterfaceAddress", "IpTunnel", "Item", "Key", "KernelRoute", "Link"),
     *("Neighbour", "Sysctl", "Veth", "Vxlan", "by_key"),
-    *("Masquerade", "Hairpin", "PortForward", "SourceGuard", "Edge", "EdgeOptions"),
+    *("Masquerade", "Hairpin", "PortForward", "ForwardAccept", "SourceGuard", "Edge", "EdgeOptions"),
     *("Announced", "Event", "Quarantined", "Snapshot", "Withdrawn"),
     *("ConfiguresNetwork", "Dataplane", "EndpointItems", "EntersNamespaces", "Failure", "Kernel", "LeaseStore"),
     *("LocalDelivery", "ReadsSysctls", "Reserves", "RouteStore", "Subscription", "Underlay", "UnderlayLink"),

@@ -1,8 +1,9 @@
 """Whose chains in nftables, iptables' among them, drop what we forward. Looked at, never touched.
 
 A packet that is forwarded passes every chain at that hook, in every table; to accept it in one says nothing to
-the next. So no rule of ours can save what Docker's FORWARD with policy drop, or firewalld, does not accept.
-Such a chain is named, with the command that opens it. What cannot be seen here: the rules of iptables-legacy.
+the next. So no rule in a table of ours can save what Docker's FORWARD with policy drop, or firewalld, does not
+accept. Such a chain is named, with the command that opens it and with the option that has us keep it open
+(`nft_accepts`). What cannot be seen here: the rules of iptables-legacy.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
+from containernet.items import TABLE_FAMILIES
 from containernet.model import Prefix, contains
 
 from .nft_library import Nft
 from .nft_programs import PROGRAMS
 from .refusals import Refused
 
-_FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _IP = {4: "ip", 6: "ip6"}
 _OURS = {(each.family, each.name) for each in PROGRAMS}
+_USERS = "DOCKER-USER"  # the chain that Docker, whose FORWARD drops, has for the rules of others
 _HARMLESS = {"counter", "log", "comment"}
 
 
@@ -27,16 +29,19 @@ def find_drops(nft: Nft, prefixes: Sequence[Prefix]) -> Iterator[str]:
     """Yield a line for each chain of somebody else's that drops what is forwarded from or to a prefix."""
     for chain in _kinds(nft.list("chains"), "chain"):
         family, table, name = chain["family"], chain["table"], chain["name"]
-        if chain.get("hook") != "forward" or (family, table) in _OURS or family not in _FAMILIES:
+        if chain.get("hook") != "forward" or (family, table) in _OURS or family not in TABLE_FAMILIES:
             continue
-        rules = list(_kinds(_listed(nft, f"table {family} {table}"), "rule"))
+        listing = _listed(nft, f"table {family} {table}")
+        rules = list(_kinds(listing, "rule"))
+        ours = _USERS if any(each["name"] == _USERS for each in _kinds(listing, "chain")) else name
         if not _closed(chain, [rule for rule in rules if rule["chain"] == name]):
             continue
         for prefix in prefixes:
-            if prefix.version in _FAMILIES[family] and not _opened(rules, prefix):
+            if prefix.version in TABLE_FAMILIES[family] and not _opened(rules, prefix):
                 yield (
                     f"what is forwarded for {prefix} is dropped by chain {name} of table {family} {table}: "
-                    f"`{_opening(family, table, name, prefix)}`"
+                    f"`{_opening(family, table, name, prefix)}`, "
+                    f'or accept_in = ["{family} {table} {ours}"] under [dataplane]'
                 )
 
 

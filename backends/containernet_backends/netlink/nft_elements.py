@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from containernet.items import Hairpin, Item, Key, Masquerade, PortForward, SourceGuard
+from containernet.items import ForwardAccept, Hairpin, Item, Key, Masquerade, PortForward, SourceGuard
 
 from .nft_programs import BRIDGE_GUARD, GUARD, TRANSLATION, Program
 
-TABLED = frozenset({Masquerade, Hairpin, PortForward, SourceGuard})
+TABLED = frozenset({Masquerade, Hairpin, PortForward, SourceGuard, ForwardAccept})
 
 _NUMBERS = {"tcp": "6", "udp": "17", "sctp": "132"}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
@@ -35,8 +35,10 @@ class Element(NamedTuple):
         return " . ".join(self.parts).replace(" . : . ", " : ")
 
 
-def program(item: Item) -> Program:
-    """Return the table that an item is in."""
+def program(item: Item) -> Program | None:
+    """Return the table that an item is in; None: one of somebody else's."""
+    if isinstance(item, ForwardAccept):
+        return None
     if isinstance(item, SourceGuard):
         return BRIDGE_GUARD if item.bridged else GUARD
     return TRANSLATION

@@ -24,7 +24,7 @@ _SONAME = "libnftables.so.1"
 # nft_ctx_output_set_flags(3); without the first, counters, and with the second numbers for protocols
 _LIST = (1 << 2) | (1 << 4) | (1 << 7)
 _ONE = threading.Lock()
-_SWITCH_OFF = "switch off masquerade, masquerade6 and guard under [dataplane] and map no ports"
+_SWITCH_OFF = "switch off masquerade, masquerade6, guard and accept_in under [dataplane] and map no ports"
 _MISSING = f"{_SONAME} is not installed: `apt-get install libnftables1`, or {_SWITCH_OFF}"
 _MODULES = "nf_tables nf_tables_bridge nft_chain_nat nft_masq nft_fib_inet"
 

@@ -20,6 +20,7 @@ from containernet.items import Item, Key
 from containernet.model import Prefix
 from containernet.planning import Delete, Operation
 
+from .nft_accepts import Accepts
 from .nft_drops import find_drops
 from .nft_elements import Element, elements, held, item, program
 from .nft_generations import Generations
@@ -42,6 +43,7 @@ class NftTables:
         self._open = open
         self._nft: Nft | None = None
         self._generations = generations
+        self._accepts = Accepts(lambda: self._handle, generations)
         self._held: dict[Program, Held | None] = {}  # None: the table is not there
         self._broken: set[Program] = set()
         self._items: dict[Key, Item] = {}
@@ -54,16 +56,17 @@ class NftTables:
             self._items.clear()
             for each in PROGRAMS:
                 self._read(each)
+            self._items |= self._accepts.read()
             self._as_of = now
         return dict(self._items)
 
     def execute(self, operations: Sequence[Operation]) -> list[Failure]:
         """Carry the operations out, those of a table at once; return the failures in their order."""
         failures: list[Failure] = []
-        for each in PROGRAMS:
+        for each in (*PROGRAMS, None):
             of_it = [operation for operation in operations if program(operation.item) is each]
             if of_it:
-                failures += self._change(each, of_it)
+                failures += self._accept(of_it) if each is None else self._change(each, of_it)
         failures.sort(key=lambda failure: operations.index(failure.operation))
         return failures
 
@@ -99,6 +102,29 @@ class NftTables:
         if not whole:
             self._broken.add(which)
         self._items |= {key: item(key, of, whole=whole) for key, of in (self._held[which] or {}).items()}
+
+    def _accept(self, operations: Sequence[Operation]) -> list[Failure]:
+        """Change the chains of others: a few rules in a host's life, so each by itself."""
+        failures = []
+        for operation in operations:
+            try:
+                try:
+                    self._in_others_chain(operation)
+                except Refused:  # somebody was here since its rules were listed
+                    self._in_others_chain(operation)
+            except Refused as refused:
+                failures.append(Failure(operation=operation, errno=refused.errno, reason=refused.reason))
+        return failures
+
+    def _in_others_chain(self, operation: Operation) -> None:
+        if text := self._accepts.transaction(operation):
+            self._run(text)
+        self._items.pop(operation.item.key, None)
+        if not isinstance(operation, Delete):
+            self._items[operation.item.key] = operation.item
+
+    def _run(self, text: str) -> None:
+        self._as_of = self._generations.make(lambda: self._handle.run(text), on=self._as_of)
 
     def _change(self, which: Program, operations: Sequence[Operation]) -> list[Failure]:
         failures = []
@@ -136,7 +162,7 @@ class NftTables:
             stays = makes or len(there) > len(before)
             text = _transaction(which, before, after) if stays else _farewell(which)
         if text:
-            self._as_of = self._generations.make(lambda: self._handle.run(text), on=self._as_of)
+            self._run(text)
         self._broken.discard(which)
         for each in operations:
             key, of = each.item.key, after[each.item.key]
