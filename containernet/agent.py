@@ -52,6 +52,7 @@ from .reconciler import Reconciler
 from .rendering import host_items, own_routes, peer_items, with_subnets
 from .rib import Change, Rib
 from .status import Status
+from .values import shown
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +78,18 @@ def boot() -> str:
 @attrs.frozen(kw_only=True)
 class _Heard:
     event: Event
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
 class _RoutesAway:
     error: ContainernetError
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
 class _Drift:
-    pass
+    __repr__ = shown
 
 
 _Message = Outcome | _Heard | _RoutesAway | _Drift

@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from random import Random
+from typing import TYPE_CHECKING
 
 from . import derive
 from .contracts import LeaseStore
 from .errors import LeaseLost, LeaseTaken, SubnetsExhausted
+from .jitter import jitter
 from .model import Lease, NetworkConfig, Pool, Prefix
+
+if TYPE_CHECKING:
+    from random import Random
 
 # A lost race means that somebody else has won one, so a node loses at most as often as others join. In lock
 # step, the worst case, where all read one list before the first claims: 512 nodes that run for the last 512
@@ -103,7 +107,7 @@ def claim_subnet(
         ttl: seconds.
         preferred: what to ask for when the node holds no lease, such as the subnets it had before.
         sleep: waits that many seconds after a lost race.
-        random: decides how many.
+        random: decides how many; None: by chance.
         attempts: how many fresh lists to try before giving up; at least 1.
 
     Raises:
@@ -111,11 +115,11 @@ def claim_subnet(
         LeaseTaken: lost every race.
         StoreUnavailable, StoreCorrupt: from the store; whether the last write took effect is not known.
     """
-    random = random or Random()
     lost: LeaseTaken | LeaseLost | None = None
     for attempt in range(attempts):
         if attempt:
-            sleep(random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)))
+            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
+            sleep(jitter(longest, 0) if random is None else random.uniform(0, longest))
         leases = store.leases()
         mine = next((lease for lease in leases if lease.node == node), None)
         try:

@@ -27,6 +27,7 @@ from .contracts import (
 from .edge import Edge
 from .errors import ConfigError, StoreUnavailable
 from .model import NetworkConfig, Node
+from .values import shown
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +46,7 @@ class Parts:
     remote: Dataplane
     settings: Settings | None
     dataplane: Choice
+    __repr__ = shown
 
     def network(self) -> NetworkConfig | None:
         """Return the pools as the lease store tells them; None: it holds none.

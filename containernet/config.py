@@ -6,7 +6,6 @@ known one. The tables of backends are passed on unread: each backend checks its 
 
 from __future__ import annotations
 
-import difflib
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from .edge import EdgeOptions
 from .errors import ConfigError
 from .model import Interface, NetworkConfig, Node, Pool, Prefix, overlaps
 from .options import build, unknown_key
+from .values import shown
 
 DEFAULT_PATH = Path("/etc/containernet/containernet.toml")
 SUBNET_LENGTH = {4: 24, 6: 64}
@@ -36,6 +36,7 @@ class NodeTable:
     interface: str = ""
     address: str = ""
     address6: str = ""
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +52,7 @@ class NetworkTable:
     first6: str = ""
     last6: str = ""
     reserved: list[str] = attrs.Factory(list)
+    __repr__ = shown
 
     def network(self) -> NetworkConfig | None:
         """Return the network that the table describes; None: it names no pool.
@@ -98,6 +100,7 @@ class DaemonTable:
     socket_group: str = ""
     log: str = "info"
     subnet_file: str = ""
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if not 10 <= self.lease_ttl <= 10**8:
@@ -117,6 +120,7 @@ class Choice:
 
     name: str
     options: Options
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +142,7 @@ class Config:
     edge: EdgeOptions = attrs.Factory(EdgeOptions)
     kernel: Choice = Choice(name="netlink", options={})
     daemon: DaemonTable = DaemonTable()
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if self.remote is not None:
@@ -277,6 +282,8 @@ class _Tables:
 
     def refuse_leftovers(self) -> None:
         for name in self._left:
+            import difflib
+
             near = difflib.get_close_matches(name, self._known, n=1)
             hint = f"did you mean [{near[0]}]?" if near else f"known are: {', '.join(self._known)}"
             raise ConfigError(f"[{name}] is not a table of this file; {hint}")

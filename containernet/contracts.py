@@ -20,6 +20,7 @@ from .items import Item, Key, Sysctl
 from .model import Address, Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
 from .planning import Operation
 from .tables import Tables
+from .values import shown
 
 Options = Mapping[str, object]
 
@@ -122,6 +123,7 @@ class Settings:
     dataplane: str = ""
     options: Options = attrs.Factory(dict)
     mtu: int = 0
+    __repr__ = shown
 
 
 @runtime_checkable
@@ -333,6 +335,7 @@ class EndpointItems:
 
     host: tuple[Item, ...]
     container: tuple[Item, ...]
+    __repr__ = shown
 
 
 @runtime_checkable
@@ -373,6 +376,7 @@ class Failure:
     operation: Operation
     errno: int
     reason: str
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"{self.operation}: {self.reason}"
@@ -474,6 +478,7 @@ class UnderlayLink:
     name: str
     mtu: int
     addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
+    __repr__ = shown
 
 
 @runtime_checkable

@@ -40,6 +40,7 @@ from .items import (
     Veth,
 )
 from .model import Endpoint, Node, PortMapping
+from .values import shown
 
 _CHAIN = re.compile(r"(ip|ip6|inet) [A-Za-z_][\w./-]* [A-Za-z_][\w./-]*", re.ASCII)
 
@@ -72,6 +73,7 @@ class EdgeOptions:
     masquerade6: bool = False
     guard: bool = True
     accept_in: tuple[str, ...] = attrs.field(default=(), converter=_all, validator=_chains)
+    __repr__ = shown
 
     def masquerades(self, version: int) -> bool:
         """Return whether packets of that family are masqueraded."""
@@ -84,6 +86,7 @@ class Edge:
 
     local: LocalDelivery
     options: EdgeOptions = attrs.Factory(EdgeOptions)
+    __repr__ = shown
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import attrs
 
 from .model import Prefix, Route
+from .values import shown
 
 
 @attrs.frozen(kw_only=True)
@@ -22,6 +23,7 @@ class Quarantined:
 
     key: str
     reason: str
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +32,7 @@ class Snapshot:
 
     routes: tuple[Route, ...] = attrs.field(converter=tuple[Route, ...])
     quarantined: tuple[Quarantined, ...] = attrs.field(default=(), converter=tuple[Quarantined, ...])
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +40,7 @@ class Announced:
     """A route appeared, or took the place of the one known for its prefix."""
 
     route: Route
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +48,7 @@ class Withdrawn:
     """The route of this prefix is gone; it may never have been known."""
 
     prefix: Prefix
+    __repr__ = shown
 
 
 Event = Snapshot | Announced | Withdrawn | Quarantined

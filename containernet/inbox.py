@@ -5,17 +5,19 @@ A call runs on the owner's thread, between two messages, so what it sees is cons
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from .errors import DaemonUnavailable
+from .values import shown
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _Message = TypeVar("_Message")
 _Result = TypeVar("_Result")
@@ -28,6 +30,7 @@ BATCH = 10_000  # messages that are taken at once
 class _Call:
     function: Callable[[], Any]
     answer: Future[Any]
+    __repr__ = shown
 
     def run(self) -> None:
         """Answer the caller, if it still waits."""
@@ -71,6 +74,8 @@ class Inbox(Generic[_Message]):
 
     def later(self, function: Callable[[], _Result]) -> Future[_Result]:
         """Have `function` run on the owner's thread; return at once what will hold its result."""
+        from concurrent.futures import Future  # not in a start: whoever calls, calls later
+
         answer: Future[_Result] = Future()
         self._queue.put(_Call(function=function, answer=answer))
         if self._closed.is_set():
@@ -85,8 +90,10 @@ class Inbox(Generic[_Message]):
         """
         if threading.get_ident() == self._owner:
             return function()
+        from concurrent.futures import wait
+
         answer = self.later(function)
-        concurrent.futures.wait([answer], timeout=self.patience)
+        wait([answer], timeout=self.patience)
         if answer.cancel():
             raise DaemonUnavailable(f"the agent did not get to it within {self.patience:g} s; ask its log why")
         return answer.result()

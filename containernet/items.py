@@ -25,6 +25,7 @@ from typing import ClassVar
 import attrs
 
 from .model import Address, Interface, Prefix
+from .values import shown
 
 Key = tuple[object, ...]
 
@@ -51,6 +52,7 @@ class Bridge:
     """Link kind: a learning switch inside the host (ip-link(8), type bridge)."""
 
     kind: ClassVar[str] = "bridge"
+    __repr__ = shown
 
     def __str__(self) -> str:
         return "type bridge"
@@ -72,6 +74,7 @@ class Vxlan:
     local: Address
     port: int
     dev: str
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"type vxlan id {self.vni} local {self.local} dev {self.dev} dstport {self.port} nolearning"
@@ -87,6 +90,7 @@ class IpTunnel:
 
     kind: ClassVar[str] = "ipip"
     local: IPv4Address
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"type ipip local {self.local} remote any"
@@ -102,6 +106,7 @@ class ExternalTunnel:
     """
 
     kind: ClassVar[str] = "ip6tnl"
+    __repr__ = shown
 
     def __str__(self) -> str:
         return "type ip6tnl external"
@@ -121,6 +126,7 @@ class Veth:
     peer: str = attrs.field(default="", eq=False)
     peer_netns: str = attrs.field(default="", eq=False)
     peer_mac: str = attrs.field(default="", eq=False)
+    __repr__ = shown
 
     def __str__(self) -> str:
         peer = f" peer name {self.peer}" if self.peer else ""
@@ -149,6 +155,7 @@ class Link:
     mtu: int
     up: bool = True
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -197,6 +204,7 @@ class BridgePort:
     bridge: str
     hairpin: bool = False
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -219,6 +227,7 @@ class InterfaceAddress:
     link: str
     address: Interface
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -246,6 +255,7 @@ class Sysctl:
     value: str
     link: str = ""
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -265,6 +275,7 @@ class FdbEntry:
     mac: str
     destination: Address
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -284,6 +295,7 @@ class Neighbour:
     address: Address
     mac: str
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -304,6 +316,7 @@ class IpEncap:
 
     source: IPv6Address
     destination: IPv6Address
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"encap ip6 src {self.source} dst {self.destination}"
@@ -340,6 +353,7 @@ class KernelRoute:
     equal_cost: tuple[NextHop, ...] = ()
     blackhole: bool = False
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -437,6 +451,7 @@ class Masquerade:
     pool: Prefix
     enforced: bool = attrs.field(default=True, repr=False)
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -463,6 +478,7 @@ class Hairpin:
     subnet: Prefix
     enforced: bool = attrs.field(default=True, repr=False)
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -493,6 +509,7 @@ class PortForward:
     port: int
     enforced: bool = attrs.field(default=True, repr=False)
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -526,6 +543,7 @@ class ForwardAccept:
     pool: Prefix
     enforced: bool = attrs.field(default=True, repr=False)
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:
@@ -558,6 +576,7 @@ class SourceGuard:
     bridged: bool
     enforced: bool = attrs.field(default=True, repr=False)
     key: Key = attrs.field(init=False, eq=False, repr=False)
+    __repr__ = shown
 
     @key.default
     def _key(self) -> Key:

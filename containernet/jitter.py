@@ -5,14 +5,13 @@ Not by the functions of `random`: their state belongs to the program that import
 
 from __future__ import annotations
 
-from random import SystemRandom
-
-_dice = SystemRandom()
+import os
 
 
 def jitter(seconds: float, least: float, most: float = 1.0) -> float:
     """Return a time at random, from `least` to `most` times so many seconds."""
-    return seconds * _dice.uniform(least, most)
+    chance = int.from_bytes(os.urandom(6)) / (1 << 48)
+    return seconds * (least + (most - least) * chance)
 
 
 def backoff(failures: int) -> float:

@@ -26,6 +26,7 @@ from .contracts import ConfiguresNetwork, Confines, KeepsSettings, LeaseStore, R
 from .errors import ConfigError, ContainernetError, LeaseLost, StoreError, StoreUnavailable
 from .jitter import backoff, jitter
 from .model import Address, Lease, NetworkConfig, Prefix, Route
+from .values import shown
 
 LONGEST_SLEEP = 10.0  # seconds; a thread's sleep stands still in suspend, and a lease does not
 NOW = -math.inf  # on any clock
@@ -37,6 +38,7 @@ class Held:
 
     lease: Lease
     until: float
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,7 @@ class Lost:
     """The store gave our lease to somebody else, or forgot it; a claim follows."""
 
     reason: str
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +54,7 @@ class StoreFailed:
     """A call failed; it is tried again, and nothing else changes."""
 
     error: ContainernetError
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +62,7 @@ class Told:
     """These routes are announced."""
 
     routes: tuple[Route, ...]
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +70,7 @@ class Agreed:
     """The lease store was heard, and agrees; `settings` is its word to all hosts, None: it has none."""
 
     settings: Settings | None
+    __repr__ = shown
 
 
 Outcome = Agreed | Held | Lost | StoreFailed | Told

@@ -16,6 +16,7 @@ import attrs
 
 from . import entry_points
 from .errors import ConfigError, ContainernetError, MissingPackage, UnknownBackend
+from .values import shown
 
 if TYPE_CHECKING:
     from .contracts import Backend, Dataplane, Kernel, LeaseStore, LocalDelivery, RouteStore
@@ -36,6 +37,7 @@ class Installed:
     target: str
     distribution: str
     version: str
+    __repr__ = shown
 
 
 def installed(group: str) -> list[Installed]:

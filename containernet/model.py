@@ -23,6 +23,7 @@ from sys import intern
 import attrs
 
 from .errors import ConfigError
+from .values import shown
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -112,6 +113,7 @@ class Pool:
     first: Prefix = attrs.field()
     last: Prefix = attrs.field()
     reserved: tuple[Prefix, ...] = attrs.field(default=(), converter=tuple[Prefix, ...])
+    __repr__ = shown
 
     @first.default
     def _first(self) -> Prefix:
@@ -175,6 +177,7 @@ class NetworkConfig:
     """
 
     pools: tuple[Pool, ...] = attrs.field(converter=_pools_by_family)
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if not self.pools:
@@ -214,6 +217,7 @@ class Node:
     overhead: int = 0
     subnets: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
     pools: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         _at_most_one_per_family("subnets", self.subnets)
@@ -258,6 +262,7 @@ class Lease:
     node: str
     expires: float | None
     revision: str
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         _at_most_one_per_family("subnets", self.subnets)
@@ -291,6 +296,7 @@ class Tunnel:
 
     type: str = attrs.field(default="", converter=_interned)
     data: tuple[tuple[str, Scalar], ...] = attrs.field(default=(), converter=_sorted_items)
+    __repr__ = shown
 
     def get(self, name: str) -> Scalar:
         """Return one value of `data`, or None."""
@@ -321,6 +327,7 @@ class Route:
     next_hop: Address
     tunnel: Tunnel = Tunnel()
     equal_cost: tuple[Route, ...] = ()
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if self.equal_cost:
@@ -374,6 +381,7 @@ class PortMapping:
     host_port: int = attrs.field(validator=_between_1_and_65535)
     container_port: int = attrs.field(validator=_between_1_and_65535)
     host_ip: Address | None = None
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -453,6 +461,7 @@ class Endpoint:
     network: str = ""
     aliases: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
     addresses_only: bool = False
+    __repr__ = shown
 
     @property
     def name(self) -> tuple[str, str]:

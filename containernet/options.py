@@ -7,7 +7,6 @@ the class directly meets the same checks.
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -52,6 +51,8 @@ def build(cls: type[_Built], options: Mapping[str, object], *, table: str) -> _B
 
 def unknown_key(key: str, *, known: list[str], table: str) -> ConfigError:
     """Return the error for a key that nobody reads, with the nearest one that somebody does."""
+    import difflib
+
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}"
     return ConfigError(f"[{table}] {key!r} is not an option; {hint}")

@@ -23,6 +23,7 @@ from operator import attrgetter
 import attrs
 
 from .items import InterfaceAddress, Item, KernelRoute, Key, Link, Sysctl
+from .values import shown
 
 
 @attrs.frozen
@@ -30,6 +31,7 @@ class Create:
     """Make an item whose key the kernel does not hold; fails where somebody else's item has that key."""
 
     item: Item
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"+ {self.item}"
@@ -41,6 +43,7 @@ class Replace:
 
     item: Item
     old: Item
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"~ {self.item}"
@@ -51,6 +54,7 @@ class Delete:
     """Take our item away; that it is gone already is success."""
 
     item: Item
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"- {self.item}"

@@ -25,6 +25,7 @@ from .jsonform import (
 )
 from .model import NetworkConfig, Prefix, Route
 from .replacing import replace
+from .values import shown
 
 VERSION = 1
 
@@ -49,6 +50,7 @@ class Remembered:
     settings: Settings | None = None
     lease_until: float | None = None
     lease_of: str = ""
+    __repr__ = shown
 
 
 def save(path: Path, remembered: Remembered) -> None:

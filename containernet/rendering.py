@@ -15,6 +15,7 @@ from .desired import Desired, route_owner
 from .errors import RouteRefused
 from .items import Item, KernelRoute, Key, multipath
 from .model import Endpoint, NetworkConfig, Node, Prefix, Route
+from .values import shown
 
 LAST_METRIC = 2**32 - 1  # behind every other route, and behind the connected one (0; of IPv6, 256)
 
@@ -30,6 +31,7 @@ class Rendering:
 
     items: Mapping[Key, Item]
     refused: Mapping[Prefix, str]
+    __repr__ = shown
 
 
 def with_subnets(node: Node, subnets: tuple[Prefix, ...], *, network: NetworkConfig, remote: Dataplane) -> Node:

@@ -24,6 +24,7 @@ import attrs
 from .events import Announced, Event, Quarantined, Snapshot, Withdrawn
 from .judging import Judge
 from .model import NetworkConfig, Node, Prefix, Route, multipath
+from .values import shown
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +40,7 @@ class Known:
     route: Route
     store: str
     since: float
+    __repr__ = shown
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +49,7 @@ class Change:
 
     old: Route | None
     new: Route | None
+    __repr__ = shown
 
 
 class Rib:

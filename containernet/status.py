@@ -10,6 +10,7 @@ import attrs
 from .jsonform import endpoint_to_json, route_to_json
 from .model import Endpoint, Node, Route
 from .rib import Known
+from .values import shown
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +64,7 @@ class Status:
     lingering: tuple[Route, ...] = ()
     rivals: tuple[str, ...] = ()
     namesake: str = ""
+    __repr__ = shown
 
     @property
     def ready(self) -> bool:

@@ -31,6 +31,7 @@ from .items import (
 )
 from .model import Address
 from .translation import Translations
+from .values import shown
 
 MAIN = 254
 _FORWARDING = {"net/ipv4/ip_forward": 4, "net/ipv6/conf/all/forwarding": 6}
@@ -53,6 +54,7 @@ class Device:
     type: LinkType | None = None
     master: str = ""
     hairpin: bool = False
+    __repr__ = shown
 
 
 class Tables:

@@ -12,6 +12,7 @@ import attrs
 
 from .items import Hairpin, Masquerade, PortForward
 from .model import Address, Prefix
+from .values import shown
 
 PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 _NAMES = {number: name for name, number in PROTOCOL_NUMBERS.items()}
@@ -32,6 +33,7 @@ class Flow:
     destination: Address
     protocol: int
     ports: tuple[int, int] = (0, 0)
+    __repr__ = shown
 
     @property
     def answer(self) -> Flow:
@@ -66,6 +68,7 @@ class Translated:
     rule: Rule | None
     before: Flow
     after: Flow
+    __repr__ = shown
 
     def __str__(self) -> str:
         return f"{self.rule or 'conntrack'}: {self.before} becomes {self.after}"

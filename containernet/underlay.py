@@ -12,6 +12,7 @@ import attrs
 from .contracts import Kernel, Underlay
 from .errors import ConfigError, KernelError, PermissionRefused
 from .model import Node
+from .values import shown
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +26,7 @@ class Changes:
 
     broken: str = ""
     mtu: str = ""
+    __repr__ = shown
 
 
 def changes(kernel: Kernel, node: Node) -> Changes:

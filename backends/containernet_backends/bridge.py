@@ -45,6 +45,7 @@ from containernet.items import (
 from containernet.model import Endpoint, Node, Route, Tunnel
 from containernet.options import build
 from containernet.reach import check_tunnel_type, require_underlay
+from containernet.values import shown
 
 FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 DEFAULT_ROUTE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
@@ -71,6 +72,7 @@ class Bridge:
 
     device: str = attrs.field(default="cn0", validator=_check_device)
     uplink: str = attrs.field(default="", validator=_check_device)
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if self.uplink == self.device:

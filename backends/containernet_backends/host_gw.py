@@ -24,6 +24,7 @@ from containernet.items import Item, KernelRoute
 from containernet.model import Node, Route, Tunnel
 from containernet.options import build
 from containernet.reach import check_tunnel_type, require_underlay
+from containernet.values import shown
 
 
 def direct_route(node: Node, route: Route) -> KernelRoute:
@@ -34,6 +35,8 @@ def direct_route(node: Node, route: Route) -> KernelRoute:
 @attrs.frozen(kw_only=True)
 class HostGateway:
     """The dataplane `host-gw`; it has no options."""
+
+    __repr__ = shown
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Self:

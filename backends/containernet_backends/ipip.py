@@ -25,6 +25,7 @@ from containernet.items import ExternalTunnel, IpEncap, IpTunnel, Item, KernelRo
 from containernet.model import Node, Route, Tunnel
 from containernet.options import build
 from containernet.reach import check_next_hop_family, check_tunnel_type, require_underlay, underlay_address
+from containernet.values import shown
 
 from .host_gw import direct_route
 from .vxlan import tunnel_address
@@ -42,6 +43,7 @@ class Ipip:
     """
 
     direct: bool = False
+    __repr__ = shown
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Self:

@@ -23,6 +23,7 @@ from containernet.errors import StoreUnavailable
 from containernet.events import Announced, Event, Snapshot, Withdrawn
 from containernet.model import Lease, NetworkConfig, Prefix, Route, contains
 from containernet.options import build
+from containernet.values import shown
 
 from .leasing import Clock, boot_clock, check_claim, check_subnets, check_ttl, lost, taken
 
@@ -44,6 +45,7 @@ class _Held:
     revision: str
     ended: bool = False
     _ranges: Sequence[_Range] = attrs.field(init=False)
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         self._ranges = _ranges(self.subnets)
@@ -175,6 +177,7 @@ class MemoryOptions:
     """
 
     name: str = ""
+    __repr__ = shown
 
 
 _named: weakref.WeakValueDictionary[str, _Memory] = weakref.WeakValueDictionary()

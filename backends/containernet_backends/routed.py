@@ -31,6 +31,7 @@ from containernet.items import InterfaceAddress, Item, KernelRoute, Link, Neighb
 from containernet.model import Endpoint, Node
 from containernet.options import build
 from containernet.reach import require_underlay
+from containernet.values import shown
 
 from .bridge import DEFAULT_ROUTE, FORWARDING, metric
 
@@ -40,6 +41,8 @@ GATEWAY = ip_address("169.254.1.1")
 @attrs.frozen(kw_only=True)
 class Routed:
     """The dataplane `routed`, for containers on their host; it has no options."""
+
+    __repr__ = shown
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Self:

@@ -28,6 +28,7 @@ from containernet.errors import ConfigError, StoreUnavailable
 from containernet.keeper import describe
 from containernet.model import Address, Lease, NetworkConfig, Prefix
 from containernet.options import build
+from containernet.values import shown
 
 from .leasing import check_claim, check_subnets, check_ttl, lost, taken
 
@@ -50,6 +51,7 @@ class StaticOptions:
     """
 
     subnets: list[str] = attrs.Factory(list)
+    __repr__ = shown
 
 
 class StaticStore:

@@ -36,6 +36,7 @@ from containernet.items import (
 from containernet.model import Node, Prefix, Route, Scalar, Tunnel
 from containernet.options import between, build
 from containernet.reach import check_next_hop_family, check_tunnel_type, require_underlay, underlay_address
+from containernet.values import shown
 
 from .host_gw import direct_route
 
@@ -63,6 +64,7 @@ class Vxlan:
     vni: int = attrs.field(default=1, validator=between(1, 2**24 - 1))
     port: int = attrs.field(default=8472, validator=between(1, 65535))
     direct: bool = False
+    __repr__ = shown
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Self:

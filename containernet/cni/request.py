@@ -14,6 +14,8 @@ from typing import Any
 
 import attrs
 
+from containernet.values import shown
+
 from ..errors import ConfigError
 from ..model import Endpoint
 from .executable import VERSIONS
@@ -77,6 +79,7 @@ class Request:
     arguments: str = ""
     config: Mapping[str, Any] = attrs.Factory(dict)
     addresses_only: bool = False
+    __repr__ = shown
 
 
 def read(plugin: str, environment: Mapping[str, str], text: str) -> Request:

@@ -21,10 +21,10 @@ from typing import Any
 import attrs
 import pytest
 
-from containernet.config import Config, DaemonTable
+from containernet.config import DEFAULT_PATH, Config, DaemonTable
 from containernet.control import ControlServer
 from containernet.errors import AlreadyRunning, DaemonUnavailable, KernelError, PermissionRefused
-from containernet.serving import host_lock, notify
+from containernet.serving import arguments, host_lock, notify
 from containernet.testing import SOON
 from containernet_backends.sqlite import SqliteStore
 from tests.fakes import READY
@@ -228,6 +228,15 @@ def test_a_reader_that_has_seen_enough(site: Site) -> None:
 
 
 # The daemon's own small parts.
+
+
+def test_arguments_read_without_argparse_are_those_that_it_would_read() -> None:
+    """A service has the first form; all others are argparse's, and its help is as ever."""
+    assert arguments(["--config", "a.toml"]) == arguments(["--config=a.toml"]) == (Path("a.toml"), False)
+    assert arguments([]) == (DEFAULT_PATH, False)
+    assert arguments(["--leave", "--config", "a"]) == (Path("a"), True)
+    with pytest.raises(SystemExit):
+        arguments(["--config", "--leave"])
 
 
 def test_the_lock_is_free_when_its_holder_has_gone(tmp_path: Path) -> None:

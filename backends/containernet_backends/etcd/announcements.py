@@ -20,6 +20,7 @@ import attrs
 
 from containernet.errors import ConfigError, StoreUnavailable
 from containernet.model import Prefix, Route, contains
+from containernet.values import shown
 
 from ..leasing import check_announcement
 from . import records, requests
@@ -44,6 +45,7 @@ class Standing:
     own: KeyValue | None
     record: Record | None
     beside: Mapping[Prefix, KeyValue | None]
+    __repr__ = shown
 
     def covers(self, prefix: Prefix) -> bool:
         """Return whether a prefix goes with the announcer's lease."""

@@ -18,6 +18,8 @@ from typing import Self
 
 import attrs
 
+from containernet.values import shown
+
 from .messages import ResponseHeader
 
 
@@ -34,6 +36,7 @@ class Moment:
     cluster: int = 0
     term: int = 0
     revision: int = 0
+    __repr__ = shown
 
     @classmethod
     def of(cls, header: ResponseHeader) -> Self:

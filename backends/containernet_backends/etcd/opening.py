@@ -34,6 +34,8 @@ from typing import Self
 
 import attrs
 
+from containernet.values import shown
+
 from ..leasing import Clock, boot_clock
 from .client import Cancellation, Client
 from .messages import KeyValue, RangeResponse
@@ -50,6 +52,7 @@ class Listed:
     kvs: Sequence[KeyValue]
     moment: Moment
     read: Read
+    __repr__ = shown
 
     @classmethod
     def of(cls, told: RangeResponse, read: Read, part: Part | None = None) -> Self:

@@ -12,6 +12,7 @@ import attrs
 from containernet.contracts import Options
 from containernet.errors import ConfigError
 from containernet.options import build
+from containernet.values import shown
 
 if TYPE_CHECKING:
     import ssl
@@ -26,6 +27,7 @@ class Endpoint:
     host: str
     port: int
     secure: bool
+    __repr__ = shown
 
     @classmethod
     def parse(cls, text: object) -> Self:
@@ -75,6 +77,7 @@ class EtcdOptions:
     password_file: str = ""
     timeout: float = 5.0
     announce_again: float = 600.0
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         if not self.endpoints:

@@ -40,6 +40,7 @@ import attrs
 from containernet.errors import ConfigError
 from containernet.jsonform import route_from_json, route_to_json
 from containernet.model import Address, Prefix, Route, Scalar, Tunnel
+from containernet.values import shown
 
 from . import gojson
 from .gojson import short
@@ -107,6 +108,7 @@ class Record:
     next_hops: tuple[Address, ...] = attrs.field(default=(), converter=_by_family)
     type: str = ""
     data: tuple[tuple[int, Data], ...] = attrs.field(default=(), converter=_data_by_family)
+    __repr__ = shown
 
     def __attrs_post_init__(self) -> None:
         for what, values in (("subnets", self.subnets), ("next hops", self.next_hops)):

@@ -38,6 +38,7 @@ from containernet.items import (
 from containernet.options import between, build
 from containernet.planning import Create, Delete, Operation
 from containernet.tables import Tables
+from containernet.values import shown
 
 from . import constants as c
 from .conflicts import Occupants
@@ -73,6 +74,7 @@ class NetlinkOptions:
 
     netns: str = ""
     plain_gateways: int = attrs.field(default=PLAIN_GATEWAYS, validator=between(0, 1 << 32))
+    __repr__ = shown
 
 
 class NetlinkKernel:

@@ -16,6 +16,8 @@ from typing import Any
 
 import attrs
 
+from containernet.values import shown
+
 _TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 _IP = {4: "ip", 6: "ip6"}
 _MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
@@ -36,6 +38,7 @@ class Program:
     name: str
     sets: Mapping[str, str]
     chains: Mapping[str, tuple[str, tuple[str, ...]]]
+    __repr__ = shown
 
     @property
     def table(self) -> str:

@@ -24,6 +24,7 @@ import attrs
 from containernet.contracts import Failure
 from containernet.items import FdbEntry, InterfaceAddress, Item, KernelRoute, Key, Link, Neighbour, Vxlan
 from containernet.planning import Delete, Operation
+from containernet.values import shown
 
 from . import constants as c
 from .frames import Message
@@ -273,6 +274,7 @@ class _Round:
     wrong: set[Key] = attrs.field(factory=set)
     hops: dict[int, Hop | None] = attrs.field(factory=dict)
     disturbed: bool = False
+    __repr__ = shown
 
     def tell(self, key: Key, item: Item | None) -> None:
         """Take note of the last word about a key; None: it is not there."""

@@ -34,6 +34,7 @@ from containernet.items import (
     multipath,
 )
 from containernet.model import Address, Interface, Prefix
+from containernet.values import shown
 
 from . import constants as c
 from .frames import Malformed, attribute, attribute_at, attributes, number, text
@@ -294,6 +295,7 @@ class LinkRecord:
     parameters: Mapping[int, bytes] = attrs.field(eq=False)
     master: int
     hairpin: bool
+    __repr__ = shown
 
     @property
     def ours(self) -> bool:

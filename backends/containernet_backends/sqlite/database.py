@@ -30,6 +30,7 @@ from containernet.errors import (
     StoreCorrupt,
     StoreUnavailable,
 )
+from containernet.values import shown
 
 from ..leasing import Clock
 
@@ -95,6 +96,7 @@ class Place:
     timeout: float
     now: Clock
     boot: Callable[[], str]
+    __repr__ = shown
 
 
 class Database:

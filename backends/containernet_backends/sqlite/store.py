@@ -18,6 +18,7 @@ from containernet.errors import ConfigError, ContainernetError, LeaseLost, Lease
 from containernet.jsonform import network_from_json, network_to_json
 from containernet.model import Lease, NetworkConfig, Prefix, Route
 from containernet.options import build
+from containernet.values import shown
 
 from ..leasing import Clock, boot_clock, check_announcement, check_claim, check_subnets, check_ttl
 from . import changes, ledger
@@ -54,6 +55,7 @@ class SqliteOptions:
 
     path: str = attrs.field(default="/var/lib/containernet/store.db", validator=_check_path)
     timeout: float = attrs.field(default=5.0, validator=_check_timeout)
+    __repr__ = shown
 
 
 class SqliteStore:
