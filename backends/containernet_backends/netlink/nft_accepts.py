@@ -67,12 +67,13 @@ class Accepts:
         """Return what carries an operation on a ForwardAccept out; empty: nothing is to do. Raises Refused."""
         item = operation.item
         assert isinstance(item, ForwardAccept)
+        listing = self._list(item.chain)  # refused where there is no nftables: then nothing is wanted of it
         self._generations.watched.add(item.chain)
         if isinstance(operation, Delete):
             self._wanted.pop(item.key, None)
         else:
             self._wanted[item.key] = item
-        if self._list(item.chain) is None:
+        if listing is None:
             return ""
         there = [handle for handle, pool in self._marked().get(item.chain, {}).items() if pool == item.pool]
         lines = [f"delete rule {item.chain} handle {handle}" for handle in there]
