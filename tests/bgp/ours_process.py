@@ -31,7 +31,7 @@ from containernet_backends.bgp.attributes import AS_SEQUENCE, Attributes, Segmen
 from containernet_backends.bgp.families import IPV4, IPV6, Family
 
 
-def where(prefix: str) -> tuple[Family, bytes]:
+def where(prefix: str) -> tuple[Family, nlri.Nlri]:
     """Return a prefix as the speaker has it."""
     network = ip_network(prefix)
     return (IPV4 if network.version == 4 else IPV6), nlri.encode(network)

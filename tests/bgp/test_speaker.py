@@ -466,7 +466,7 @@ class TestFlow:
             for some in (nlris[:1000], nlris[1000:]):
                 with speaker.lock:
                     for each in some:  # each takes a message of some 3 KB
-                        speaker.originate(IPV4, each, wordy(int.from_bytes(each)))
+                        speaker.originate(IPV4, int.from_bytes(each), wordy(int.from_bytes(each)))
                 heard(good, some)
                 found = remote(speaker, at(FIRST))
                 assert found is not None
@@ -580,7 +580,7 @@ def announced_by(speaker: Speaker, nlris: list[bytes]) -> list[bytes]:
     """Let a speaker announce these, a message each."""
     with speaker.lock:
         for each in nlris:
-            speaker.originate(IPV4, each, wordy(int.from_bytes(each)))
+            speaker.originate(IPV4, int.from_bytes(each), wordy(int.from_bytes(each)))
     return nlris
 
 
@@ -592,7 +592,7 @@ def heard(one: Raw, nlris: list[bytes], *, gone: bool = False) -> None:
         length = int.from_bytes(body[:2])
         attributes = int.from_bytes(body[2 + length : 4 + length])
         said = body[2 : 2 + length] if gone else body[4 + length + attributes :]
-        left.difference_update(nlri.split(said, IPV4))
+        left.difference_update(nlri.octets(nlri.split(said, IPV4)[0]))
 
 
 class TestClosing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from itertools import permutations
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from containernet_backends.bgp.decision import BEST
 from containernet_backends.bgp.export import Exports, Member
 from containernet_backends.bgp.families import IPV4
 from containernet_backends.bgp.message import UPDATE, Framer
+from containernet_backends.bgp.nlri import Nlri, encode
 from containernet_backends.bgp.paths import Source
 from containernet_backends.bgp.peering import Local, Negotiated
 from containernet_backends.bgp.policy import EVERYTHING
@@ -30,7 +31,8 @@ from containernet_backends.bgp.telling import Terms
 US = 64512
 OURS = IPv4Address("192.0.2.1")
 LOCAL = Local(asn=US, router_id=OURS, cluster_id=IPv4Address("9.9.9.9"))
-NLRIS = [b"\x18\x0a\x00" + bytes([at]) for at in range(5)] + [b"\x08\x7f"]  # the last is a martian
+NLRIS = [encode(ip_network(f"10.0.{at}.0/24")) for at in range(5)]
+NLRIS.append(encode(ip_network("127.0.0.0/8")))  # a martian
 # name: AS, client. Two routers of one external AS, so that MED matters.
 PEERS = {"a": (65001, False), "b": (65002, False), "c": (65001, False)} | {
     name: (US, name in "xy") for name in "xymn"
@@ -136,7 +138,7 @@ class Word:
         return bool(self.name) and PEERS[self.name][0] != US
 
 
-def refused(nlri: bytes, word: Word) -> bool:
+def refused(nlri: Nlri, word: Word) -> bool:
     """Return whether a word must not be chosen."""
     said = word.attributes
     if not word.name:
@@ -163,7 +165,7 @@ def preference(word: Word) -> int:
     return 100 if word.attributes.local_pref is None else word.attributes.local_pref
 
 
-def equal_to_the_best(nlri: bytes, words: Iterable[Word]) -> list[Word]:
+def equal_to_the_best(nlri: Nlri, words: Iterable[Word]) -> list[Word]:
     """Return what is left after (e) of RFC 4271 s9.1.2.2, eliminating step by step."""
     left = [word for word in words if not refused(nlri, word)]
     left = [word for word in left if not word.name] or left
@@ -191,7 +193,7 @@ def equal_to_the_best(nlri: bytes, words: Iterable[Word]) -> list[Word]:
     return keep_least(left, lambda word: not word.external)
 
 
-def best(nlri: bytes, words: Iterable[Word]) -> Word | None:
+def best(nlri: Nlri, words: Iterable[Word]) -> Word | None:
     """Return the best word on a prefix."""
     left = equal_to_the_best(nlri, words)
     left = keep_least(
@@ -256,12 +258,12 @@ class World:
             for name, (asn, client) in PEERS.items()
         }
         self.members: dict[str, Member] = {}
-        self.knows: dict[str, dict[bytes, Attributes]] = {}
-        self.owed: dict[str, set[bytes]] = {}
+        self.knows: dict[str, dict[Nlri, Attributes]] = {}
+        self.owed: dict[str, set[Nlri]] = {}
         self.ends: dict[str, int] = {}
-        self.words: dict[tuple[bytes, str, int], Word] = {}
-        self.stale: set[tuple[bytes, str, int]] = set()
-        self.kept: set[tuple[bytes, str, int]] = set()  # from before the session
+        self.words: dict[tuple[Nlri, str, int], Word] = {}
+        self.stale: set[tuple[Nlri, str, int]] = set()
+        self.kept: set[tuple[Nlri, str, int]] = set()  # from before the session
         self.draining = False
 
     def negotiated(self, name: str, *, forwarding: bool) -> Negotiated:
@@ -306,13 +308,13 @@ class World:
         for key in [key for key in self.stale if key[1] == name]:
             self.forget(key)
 
-    def forget(self, key: tuple[bytes, str, int]) -> None:
+    def forget(self, key: tuple[Nlri, str, int]) -> None:
         """The model forgets a word."""
         self.words.pop(key, None)
         self.stale.discard(key)
         self.kept.discard(key)
 
-    def announce(self, name: str, nlris: list[bytes], spec: Spec, path_id: int) -> None:
+    def announce(self, name: str, nlris: list[Nlri], spec: Spec, path_id: int) -> None:
         """A peer announces."""
         if name not in self.members:
             return
@@ -323,7 +325,7 @@ class World:
             self.forget((nlri, name, path_id))
             self.words[nlri, name, path_id] = Word(name, path_id, attributes)
 
-    def withdraw(self, name: str, nlris: list[bytes], path_id: int) -> None:
+    def withdraw(self, name: str, nlris: list[Nlri], path_id: int) -> None:
         """A peer withdraws."""
         if name not in self.members:
             return
@@ -349,7 +351,7 @@ class World:
         self.table.end_of_rib(self.sources[name], IPV4)
         self.forget_stale(name)
 
-    def originate(self, nlri: bytes, there: bool) -> None:
+    def originate(self, nlri: Nlri, there: bool) -> None:
         """A route of our own comes or goes."""
         attributes = Attributes(origin=IGP, med=5) if there else None
         self.table.originate(IPV4, nlri, attributes)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
+from itertools import cycle, islice
+from random import Random
 
 import attrs
 import pytest
@@ -37,7 +39,7 @@ from containernet_backends.bgp.message import (
 from containernet_backends.bgp.notification import Violation
 from containernet_backends.bgp.paths import Source
 from containernet_backends.bgp.peering import Local, Negotiated
-from containernet_backends.bgp.refusal import Ourselves
+from containernet_backends.bgp.refusal import Ourselves, suspicious, wrong_prefix
 from containernet_backends.bgp.remote import Remote
 from containernet_backends.bgp.rib import Table
 from tests import bgp_values as values
@@ -157,7 +159,24 @@ def test_capabilities_are_read_back(offered: Capabilities) -> None:
 def test_a_prefix_is_read_back(data: st.DataObject, family: Family) -> None:
     """Of every length."""
     prefix = data.draw(values.prefixes(family))
-    assert nlri.decode(family, nlri.encode(prefix)) == prefix
+    known = nlri.encode(prefix)
+    assert nlri.decode(family, known) == prefix
+    [raw] = nlri.octets([known])
+    assert raw == nlri.join([known]) == slow_split(raw, BITS[family])[0]
+    assert nlri.inside([raw], family) == [known]
+
+
+@given(st.data(), values.FAMILY)
+def test_no_peer_can_choose_prefixes_of_one_hash(data: st.DataObject, family: Family) -> None:
+    """What is a number hashes to itself; octets have a hash that is keyed. A dictionary relies on it."""
+    known = nlri.encode(data.draw(values.prefixes(family)))
+    assert isinstance(known, bytes) or hash(known) == known
+
+
+BITS = {IPV4: 32, IPV6: 128}
+ODD = [
+    ip_network(each) for each in ("0.0.0.0/0", "127.0.0.0/8", "224.1.0.0/16", "::/0", "fe80::/64", "::1/128")
+]
 
 
 def slow_split(field: bytes, bits: int) -> list[bytes]:
@@ -173,11 +192,35 @@ def slow_split(field: bytes, bits: int) -> list[bytes]:
     return found
 
 
+def run(lengths: list[int], count: int, seed: int) -> bytes:
+    """Return a field of prefixes with these lengths in turn; what is in them, spare bits too, is chance."""
+    chance = Random(seed)
+    return b"".join(
+        bytes([length]) + chance.randbytes((length + 7) // 8) for length in islice(cycle(lengths), count)
+    )
+
+
+def clean(field: bytes, bits: int) -> bytes:
+    """Return a good field without spare bits."""
+    return b"".join(slow_split(field, bits))
+
+
+RUNS = st.builds(
+    run,
+    st.one_of(
+        st.lists(st.integers(0, 34), min_size=1, max_size=3),
+        st.lists(st.integers(17, 24), min_size=1, max_size=3),
+        st.lists(st.integers(0, 130), min_size=1, max_size=3),
+    ),
+    st.one_of(st.integers(1, 20), st.sampled_from([1023, 1024, 1025, 2100])),
+    st.integers(0, 99),
+)
 FIELDS = st.one_of(
     st.binary(max_size=60),
-    st.lists(
-        st.integers(0, 34).flatmap(lambda n: st.binary(min_size=5, max_size=5).map(lambda b: bytes([n]) + b))
-    ).map(lambda rows: b"".join(row[: 1 + (row[0] + 7) // 8] for row in rows)),
+    st.lists(RUNS, max_size=4).map(b"".join),
+    st.tuples(
+        st.lists(RUNS, max_size=3).map(lambda runs: clean(b"".join(runs), 128)), st.binary(max_size=3)
+    ).map(b"".join),
 )
 
 
@@ -185,14 +228,29 @@ FIELDS = st.one_of(
 def test_a_field_is_split_as_one_would_by_hand(field: bytes, family: Family) -> None:
     """The one expression agrees with a loop, about errors too."""
     try:
-        expected = slow_split(field, 32 if family == IPV4 else 128)
+        expected = slow_split(field, BITS[family])
     except IndexError:
         with pytest.raises(Violation):
             nlri.split(field, family)
     else:
-        assert nlri.split(field, family) == expected
+        found, firsts = nlri.split(field, family)
+        assert nlri.octets(found) == expected
+        assert nlri.join(found) == b"".join(expected)
+        assert firsts == bytes(raw[1] if raw[0] else 0 for raw in expected)
         paths = [path * 77 % 2**32 for path in range(len(expected))]
-        assert nlri.split_paths(nlri.join_paths(paths, expected), family) == (paths, expected)
+        assert nlri.split_paths(nlri.join_paths(paths, found), family) == (paths, found, firsts)
+
+
+@given(st.data(), values.FAMILY)
+def test_a_prefix_of_which_nothing_may_be_said_is_suspicious(data: st.DataObject, family: Family) -> None:
+    """Among whatever others: so nobody has to look at those closely of which none is."""
+    prefixes = st.one_of(
+        values.prefixes(family), st.sampled_from(ODD).filter(lambda each: each.version == family.version)
+    )
+    field = nlri.join([nlri.encode(each) for each in data.draw(st.lists(prefixes, max_size=9))])
+    found, firsts = nlri.split(field, family)
+    wrong = [each for each in found if wrong_prefix(family, each, named=False)]
+    assert suspicious(family, firsts) or not wrong
 
 
 @given(st.data(), values.FAMILY, values.terms(external=False, as4=True))
@@ -303,21 +361,23 @@ SETS = [
 ]
 SHORT_UPDATES = st.one_of(
     st.builds(
-        lambda attributes, raw: next(update.pack(IPV4, attributes, [raw], ON)), st.sampled_from(SETS), MANY
+        lambda attributes, raw: next(update.pack(IPV4, attributes, nlri.inside([raw], IPV4), ON)),
+        st.sampled_from(SETS),
+        MANY,
     ),
     st.builds(
-        lambda attributes, raws: next(update.pack(IPV4, attributes, raws, ON)),
+        lambda attributes, raws: next(update.pack(IPV4, attributes, nlri.inside(raws, IPV4), ON)),
         st.sampled_from(SETS),
         st.lists(st.sampled_from(FEW) | MANY, min_size=1, max_size=3),
     ),
     st.lists(st.sampled_from(FEW) | MANY, min_size=1, max_size=3).map(
-        lambda raws: next(update.pack_withdrawals(IPV4, raws, ON))
+        lambda raws: next(update.pack_withdrawals(IPV4, nlri.inside(raws, IPV4), ON))
     ),
     st.sampled_from(FAMILIES).map(update.end_of_rib),
 )
 
 
-def heard(bodies: list[bytes], *, at_once: bool) -> dict[bytes, list[Attributes]]:
+def heard(bodies: list[bytes], *, at_once: bool) -> dict[nlri.Nlri, list[Attributes]]:
     """Return what a table holds after these UPDATEs of one peer, which wait together or come one by one."""
     local = Local(asn=1, router_id=IPv4Address(9))
     table = Table(Judge(ourselves=Ourselves(local)))
@@ -367,13 +427,14 @@ def test_markers_inside_of_an_update_are_no_markers(odd: bytes) -> None:
 def test_short_updates_with_attributes_that_are_known_are_read_together() -> None:
     """Up to the first that withdraws a prefix, says something new, or cannot be read."""
     reader = update.Reader(ON)
-    one, two, three = (body(next(update.pack(IPV4, SETS[0], [raw], ON))) for raw in FEW[:3])
-    withdrawal = body(next(update.pack_withdrawals(IPV4, FEW[:1], ON)))
-    new = body(next(update.pack(IPV4, SETS[1], [FEW[0]], ON)))
+    some = nlri.inside(FEW[:3], IPV4)
+    one, two, three = (body(next(update.pack(IPV4, SETS[0], [each], ON))) for each in some)
+    withdrawal = body(next(update.pack_withdrawals(IPV4, some[:1], ON)))
+    new = body(next(update.pack(IPV4, SETS[1], some[:1], ON)))
     assert reader.together([one, two])[0] == 0, "what the attributes say is not known yet"
     reader.read(one)
     for last in (new, withdrawal, body(update.end_of_rib(IPV4))):
         count, crowd = reader.together([one, two, three, last])
         assert count == 3
-        assert list(crowd.groups.values()) == [list(FEW[:3])]
+        assert list(crowd.groups.values()) == [some]
     assert reader.together([one, two, three + b"\x18\x0a"])[0] == 0

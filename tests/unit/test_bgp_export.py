@@ -90,12 +90,14 @@ class Speaker:
         self.exports.join(member)
         return member
 
-    def hears(self, member: Member, *prefixes: bytes, said: Attributes = INSIDE, family: Family = IPV4) -> None:
+    def hears(
+        self, member: Member, *prefixes: nlri.Nlri, said: Attributes = INSIDE, family: Family = IPV4
+    ) -> None:
         """Let a peer announce prefixes."""
         reading = Reading((Announcement(family, said, list(prefixes), None),))
         self.table.learn(member.source, reading)
 
-    def forgets(self, member: Member, *prefixes: bytes) -> None:
+    def forgets(self, member: Member, *prefixes: nlri.Nlri) -> None:
         """Let a peer withdraw prefixes."""
         self.table.learn(member.source, Reading(withdrawn=(Withdrawal(IPV4, list(prefixes), None),)))
 
@@ -130,7 +132,7 @@ def read(octets: bytes, member: Member) -> list[Any]:
 
 
 def told(
-    said: Attributes, *, by: dict[str, Any], to: dict[str, Any], family: Family = IPV4, raw: bytes = PREFIX
+    said: Attributes, *, by: dict[str, Any], to: dict[str, Any], family: Family = IPV4, raw: nlri.Nlri = PREFIX
 ) -> Attributes | None:
     """Return what one peer hears of what another one says; None: nothing."""
     speaker = Speaker()
@@ -369,7 +371,7 @@ def test_a_refresh_tells_everything_again_to_one_peer() -> None:
 def test_a_refresh_begins_after_the_end_of_rib() -> None:
     """RFC 7313 s4: or else its end would be taken for the End-of-RIB, while the rest is still to come."""
     speaker = Speaker(batch=1, deferred=True)
-    prefixes = [bytes([16, 10, at]) for at in range(3)]
+    prefixes = [nlri.encode(ip_network(f"10.{at}.0.0/16")) for at in range(3)]
     speaker.hears(speaker.peer(7, client=True, families=(IPV4,)), *prefixes)
     enhanced, plain = speaker.peer(9, enhanced=True, families=(IPV4,)), speaker.peer(8, families=(IPV4,))
     first = speaker.tells(most=1)
@@ -387,7 +389,7 @@ def test_a_refresh_begins_after_the_end_of_rib() -> None:
 def test_a_refresh_asked_for_too_early_is_not_forgotten() -> None:
     """It is of the peer that asked, also when that does not keep up with the others."""
     speaker = Speaker(batch=1)
-    prefixes = [bytes([16, 10, at]) for at in range(3)]
+    prefixes = [nlri.encode(ip_network(f"10.{at}.0.0/16")) for at in range(3)]
     speaker.hears(speaker.peer(7, client=True, families=(IPV4,)), *prefixes)
     fast, slow = speaker.peer(8, families=(IPV4,)), speaker.peer(9, families=(IPV4,))
     first = speaker.tells(most=2)
@@ -436,7 +438,9 @@ def test_the_last_of_its_kind_may_leave_in_the_middle() -> None:
     one, other = speaker.peer(8, families=(IPV4,)), speaker.peer(9, families=(IPV4,), asn=65001)
     speaker.tells()
     for at in range(4):
-        speaker.table.originate(IPV4, bytes([16, 10, at]), Attributes(origin=IGP, med=at))
+        speaker.table.originate(
+            IPV4, nlri.encode(ip_network(f"10.{at}.0.0/16")), Attributes(origin=IGP, med=at)
+        )
     messages = speaker.exports.produce(everybody)
     _, [told_first] = next(messages)
     speaker.exports.leave(told_first)

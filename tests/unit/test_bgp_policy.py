@@ -32,7 +32,7 @@ def policy(*rules: Mapping[str, object], **changes: object) -> Policy:
     return Policy.from_options({"name": "test", "rule": list(rules), **changes})
 
 
-def outcome(rules: Policy, raw: bytes = SOME, **said: Any) -> Attributes | None:
+def outcome(rules: Policy, raw: nlri.Nlri = SOME, **said: Any) -> Attributes | None:
     """Return what becomes of a path to a prefix."""
     return rules.judge(attrs.evolve(SAID, **said), neighbour=65001, version=4).of(raw).attributes
 

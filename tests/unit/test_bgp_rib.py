@@ -54,8 +54,8 @@ def source(at: int, *, asn: int = 64512, **changes: Any) -> Source:
     )
 
 
-def raw(*texts: str) -> list[bytes]:
-    """Return prefixes in wire form."""
+def raw(*texts: str) -> list[nlri.Nlri]:
+    """Return prefixes as the table has them."""
     return [nlri.encode(ip_network(text)) for text in texts]
 
 

@@ -25,6 +25,7 @@ OLD_AS_PATH = bytes.fromhex("40 02 04 02 01 fd e9")
 NEXT_HOP = bytes.fromhex("40 03 04 c0 00 02 09")
 GOOD = ORIGIN + AS_PATH + NEXT_HOP
 PREFIX = b"\x18\x0a\x04\x01"
+NLRI = 0x180A0401
 REACH = bytes.fromhex("80 0e 1a 0002 01 10 20010db8000000000000000000000009 00 20 20010db8")
 
 
@@ -51,7 +52,7 @@ def test_a_good_one_is_announced_and_has_no_fault() -> None:
     """From here on one thing is wrong at a time."""
     reading = read(GOOD)
     (one,) = reading.announced
-    assert (one.family, one.nlri) == (IPV4, [PREFIX])
+    assert (one.family, one.nlri) == (IPV4, [NLRI])
     assert one.attributes.as_path == (Segment(AS_SEQUENCE, (65001,)),)
     assert one.attributes.next_hop == IPv4Address("192.0.2.9")
     assert not reading.faults
@@ -89,7 +90,7 @@ def test_these_take_the_routes_for_withdrawn(attributes: str) -> None:
     raw = bytes.fromhex(attributes)
     reading = read(raw)
     assert not reading.announced
-    assert [(each.family, each.nlri) for each in reading.withdrawn] == [(IPV4, [PREFIX])]
+    assert [(each.family, each.nlri) for each in reading.withdrawn] == [(IPV4, [NLRI])]
     (fault,) = reading.faults
     assert fault.startswith("treated as withdrawn: ")
     assert "RFC" in fault
@@ -320,7 +321,7 @@ def test_path_identifiers_stand_before_every_prefix() -> None:
     """RFC 7911 s3."""
     on = attrs.evolve(EXTERNAL, receives_paths=FAMILIES)
     (one,) = read(GOOD, on, b"\0\0\0\7" + PREFIX + b"\0\0\0\x08" + PREFIX).announced
-    assert (one.path_ids, one.nlri) == ([7, 8], [PREFIX, PREFIX])
+    assert (one.path_ids, one.nlri) == ([7, 8], [NLRI, NLRI])
     with pytest.raises(Violation):
         Reader(on).read(body(GOOD, PREFIX))
 

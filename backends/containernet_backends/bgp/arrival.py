@@ -12,9 +12,10 @@ from containernet.model import Address
 from .attributes import Attributes
 from .communities import GRACEFUL_SHUTDOWN
 from .families import Family
+from .nlri import Nlri
 from .paths import Path, Source
 from .policy import Judgement, Outcome
-from .refusal import Ourselves, suspicious, wrong_prefix
+from .refusal import Ourselves, wrong_prefix
 
 _FEW = 64  # paths that are kept to be shared: most peers number those of one prefix, some all that they have
 
@@ -84,10 +85,14 @@ class Arrival:
         self._paths: dict[tuple[Outcome, int], Path] = {}
         self.plain = None if judgement.cases else make(judgement.otherwise, 0)
 
-    def split(self, nlris: list[bytes], path_id: int) -> Iterator[tuple[Path, list[bytes]]]:
-        """Yield paths with that identifier (RFC 7911), each with the prefixes that it is for."""
+    def split(self, nlris: list[Nlri], path_id: int, *, closely: bool) -> Iterator[tuple[Path, list[Nlri]]]:
+        """Yield paths with that identifier (RFC 7911), each with the prefixes that it is for.
+
+        Args:
+            closely: some of them are `suspicious`.
+        """
         for outcome, some in self._judgement.split(nlris):
-            if not suspicious(self._family, some):
+            if not closely:
                 yield self._path(outcome, path_id), some
                 continue
             by_reason = defaultdict(list)

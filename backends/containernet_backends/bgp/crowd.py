@@ -15,6 +15,7 @@ from typing import NamedTuple
 from . import nlri
 from .attributes import Attributes
 from .families import IPV4
+from .nlri import Nlri
 
 LONGEST = 236  # octets of an UPDATE without its header: with it 255
 
@@ -27,23 +28,25 @@ class Crowd(NamedTuple):
     Args:
         attributes: what these octets mean.
         raws, nlris: side by side, in the order of the UPDATEs; a prefix may be there again.
+        firsts: the first octets of their addresses, as `nlri.split` returns them.
     """
 
     attributes: Mapping[bytes, Attributes]
     raws: list[bytes]
-    nlris: list[bytes]
+    nlris: list[Nlri]
+    firsts: bytes
 
     @property
-    def groups(self) -> Mapping[bytes, list[bytes]]:
+    def groups(self) -> Mapping[bytes, list[Nlri]]:
         """The prefixes by their attributes; their order is lost."""
-        found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        found: defaultdict[bytes, list[Nlri]] = defaultdict(list)
         for raw, prefix in zip(self.raws, self.nlris, strict=True):
             found[raw].append(prefix)
         return found
 
 
-def gathered(bodies: Sequence[bytes], known: set[bytes]) -> tuple[int, list[bytes], list[bytes]]:
-    """Return how many of the first UPDATEs only announce IPv4 prefixes; attributes and prefixes, side by side.
+def gathered(bodies: Sequence[bytes], known: set[bytes]) -> tuple[int, list[bytes], list[Nlri], bytes]:
+    """Return how many of the first UPDATEs only announce IPv4 prefixes; and what a Crowd has of them.
 
     Args:
         known: the octets of attributes that they may have.
@@ -65,12 +68,13 @@ def gathered(bodies: Sequence[bytes], known: set[bytes]) -> tuple[int, list[byte
         del raws[len(list(takewhile(all, good))) :]
     del fields[len(raws) :]
     if nlri.are_single(fields):
-        return len(raws), raws, fields
+        return len(raws), raws, *nlri.split(b"".join(fields), IPV4)
     prefixes = [nlri.split(field, IPV4) for field in fields]
     return (
         len(raws),
-        [raw for raw, some in zip(raws, prefixes, strict=True) for _ in some],
-        [each for some in prefixes for each in some],
+        [raw for raw, (some, _) in zip(raws, prefixes, strict=True) for _ in some],
+        [each for some, _ in prefixes for each in some],
+        b"".join([firsts for _, firsts in prefixes]),
     )
 
 

@@ -28,6 +28,7 @@ from . import update
 from .attributes import Attributes
 from .families import Family
 from .message import RouteRefresh
+from .nlri import Nlri
 from .paths import Entry, Path, Source
 from .peering import Negotiated
 from .policy import Outcome
@@ -141,7 +142,7 @@ class Exports:
             stream.sending = None
             self._reunite(stream)
 
-    def told(self, member: Member, family: Family) -> Iterator[tuple[bytes, Attributes]]:
+    def told(self, member: Member, family: Family) -> Iterator[tuple[Nlri, Attributes]]:
         """Yield each prefix that `member` is told, with its attributes, once it has been told everything."""
         telling = self._telling(member.terms, family)
         for nlri, entry in list(self._table.routes[family].items()):
@@ -151,7 +152,7 @@ class Exports:
                 if attributes:
                     yield nlri, attributes
 
-    def outcome(self, member: Member, family: Family, nlri: bytes) -> Outcome:
+    def outcome(self, member: Member, family: Family, nlri: Nlri) -> Outcome:
         """Return what `member` is told of a prefix, or why nothing."""
         path = self._table.best(family, nlri)
         if path is None:
@@ -265,7 +266,7 @@ class Exports:
         family, negotiated = stream.watch.family, stream.members[0].negotiated
         routes = self._table.routes[family]
         seats = {member.source for member in stream.members}
-        changes: defaultdict[_Change, list[bytes]] = defaultdict(list)
+        changes: defaultdict[_Change, list[Nlri]] = defaultdict(list)
         for change, some in groupby(stream.take(self._size, routes), itemgetter(1)):
             changes[change].extend(map(itemgetter(0), some))
         said = _Said(stream.telling, seats, again=stream.again)
@@ -301,7 +302,7 @@ class _Walk:
         at: how much has been walked.
     """
 
-    nlris: list[bytes]
+    nlris: list[Nlri]
     entries: list[Entry]
     told: bool
     at: int = 0
@@ -360,7 +361,7 @@ class _Stream:
     def untouched(self) -> bool:
         return not (self.begun or self.again or self.refreshing or self.watch.missed)
 
-    def take(self, most: int, routes: dict[bytes, Entry]) -> Iterable[tuple[bytes, _Change]]:
+    def take(self, most: int, routes: dict[Nlri, Entry]) -> Iterable[tuple[Nlri, _Change]]:
         """Return up to `most` prefixes, each with what was told of it and what it is now."""
         pending = self.watch.pending
         if not self.walk:
@@ -393,10 +394,10 @@ class _Said:
         self._telling = telling
         self._seats = seats
         self._again = again
-        self._announced: defaultdict[tuple[Attributes, Source | None], list[bytes]] = defaultdict(list)
-        self._withdrawn: defaultdict[tuple[Source | None, bool], list[bytes]] = defaultdict(list)
+        self._announced: defaultdict[tuple[Attributes, Source | None], list[Nlri]] = defaultdict(list)
+        self._withdrawn: defaultdict[tuple[Source | None, bool], list[Nlri]] = defaultdict(list)
 
-    def add(self, old: Path | None, new: Path | None, nlris: list[bytes]) -> None:
+    def add(self, old: Path | None, new: Path | None, nlris: list[Nlri]) -> None:
         """These prefixes were told as `old` and are now `new`; None: as nothing."""
         if len(self._seats) == 1 and all(path is None or path.source in self._seats for path in (old, new)):
             return  # it is the only member's own word
@@ -420,7 +421,7 @@ class _Said:
             for message in self._telling.write(attributes, nlris, negotiated):
                 yield message, seat, False
 
-    def _split(self, path: Path | None, nlris: list[bytes]) -> list[tuple[Attributes | None, list[bytes]]]:
+    def _split(self, path: Path | None, nlris: list[Nlri]) -> list[tuple[Attributes | None, list[Nlri]]]:
         if path is None:
             return [(None, nlris)]
         return [(outcome.attributes, some) for outcome, some in self._telling.judge(path).split(nlris)]

@@ -1,9 +1,14 @@
 """NLRI: prefixes as BGP carries them (RFC 4271 s4.3, RFC 4760 s5, RFC 7911 s3).
 
-Inside the program a prefix stays what it was on the wire, as `bytes`: one octet with its length in bits, and
-as many octets as these bits need. The spare bits of the last octet are zero here, whatever a peer sent: RFC
-4271 s4.3 calls their value irrelevant, so two spellings are one prefix. Equal prefixes are equal bytes, which
-hash and compare at C speed; `ipaddress` objects are made for those that leave this package.
+On the wire a prefix is one octet with its length in bits, and as many octets as these bits need. The spare bits
+of the last octet are zero here, whatever a peer sent: RFC 4271 s4.3 calls their value irrelevant, so two
+spellings are one prefix.
+
+Inside the program a prefix is an `Nlri`: in IPv4 these octets as one number, in IPv6 these octets. Equal
+prefixes are equal, and hash and compare at C speed; `ipaddress` objects are made for those that leave this
+package. A number hashes to itself, so prefixes in a row are in a row in a dictionary, too, which is filled in
+less than half of the time. But only below 2^61 - 1: above that a peer could choose prefixes of one hash, and
+each would be compared with all that came before. The hash of octets is keyed, which no peer can know.
 
 A field is split by runs of prefixes that take as many octets, which is what most fields are. Where they change
 too often, one compiled expression goes on, with an alternative for each prefix length. Both find nothing but
@@ -15,22 +20,25 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from operator import itemgetter
+from typing import cast
 
 from containernet.model import Prefix
 
 from .families import IPV4, Family
 from .notification import INVALID_NETWORK_FIELD, UPDATE_MESSAGE, Violation
 
+Nlri = int | bytes
+
 _BITS = {1: 32, 2: 128}
 _TYPES: dict[int, type[IPv4Network] | type[IPv6Network]] = {1: IPv4Network, 2: IPv6Network}
 # The most frequent lengths of the Internet's tables: the expression tries its alternatives in this order.
 _FREQUENT = {1: (24, 22, 23, 20, 21, 19, 16, 18, 17, 32), 2: (48, 64, 32, 44, 40, 36, 29, 46, 42, 128)}
 _PATH_ID = 4  # RFC 7911 s3: octets
-_FIRST, _LAST = itemgetter(0), itemgetter(-1)
+_LENGTH, _FIRST = itemgetter(0), itemgetter(1)
 _OCTETS = {  # that a prefix of each length takes; 0: there is none so long
     afi: bytes(1 + (length + 7) // 8 if length <= bits else 0 for length in range(256))
     for afi, bits in _BITS.items()
@@ -40,70 +48,117 @@ _AS_LONG = {  # the lengths of prefixes that take so many octets
 }
 _FEW, _MOST, _MOST_RUNS = 8, 1024, 64
 _SPARE = bytes(0xFF >> length % 8 if length % 8 else 0 for length in range(256))  # bits of their last octets
+_WIDTHS = bytes(max(1, (bits + 7) // 8) for bits in range(41))  # octets of a number of so many bits
+_NUMBERS = {1: "B", 2: "H", 4: "I"}  # octets that `struct` takes for a number
+_QUADS = range(17 << 24, 25 << 24)  # numbers of four octets
 
 
-def encode(prefix: Prefix) -> bytes:
-    """Return the one wire form of `prefix`."""
+def encode(prefix: Prefix) -> Nlri:
+    """Return the one form of `prefix`."""
     length = prefix.prefixlen
-    return bytes([length]) + prefix.network_address.packed[: (length + 7) // 8]
+    raw = bytes([length]) + prefix.network_address.packed[: (length + 7) // 8]
+    return int.from_bytes(raw) if prefix.version == 4 else raw
 
 
-def decode(family: Family, raw: bytes) -> Prefix:
-    """Return the prefix that `raw`, an element of what `split` returned, stands for."""
+def decode(family: Family, nlri: Nlri) -> Prefix:
+    """Return the prefix that `nlri`, an element of what `split` returned, stands for."""
+    [raw] = octets([nlri])
     width = _BITS[family.afi] // 8
     return _TYPES[family.afi]((raw[1:].ljust(width, b"\0"), raw[0]))
 
 
-def split(field: bytes, family: Family) -> list[bytes]:
-    """Return the prefixes in `field`, in their order.
+def inside(raws: Sequence[bytes], family: Family) -> list[Nlri]:
+    """Return prefixes that are as on the wire, without spare bits, as they are inside the program."""
+    if family.afi == IPV4.afi:
+        return list(map(int.from_bytes, raws))
+    return list(raws)
+
+
+def octets(nlris: Sequence[Nlri]) -> Sequence[bytes]:
+    """Return prefixes of one family as they are on the wire."""
+    if not nlris or isinstance(nlris[0], bytes):
+        return cast(Sequence[bytes], nlris)
+    numbers = cast(Sequence[int], nlris)
+    return list(map(int.to_bytes, numbers, map(_WIDTHS.__getitem__, map(int.bit_length, numbers))))
+
+
+def join(nlris: Sequence[Nlri]) -> bytes:
+    """Return the field that `split` splits, of prefixes of one family."""
+    if nlris and isinstance(nlris[0], int):
+        numbers = cast(Sequence[int], nlris)
+        if min(numbers) in _QUADS and max(numbers) in _QUADS:
+            return struct.pack(f">{len(numbers)}I", *numbers)
+    return b"".join(octets(nlris))
+
+
+def firsts(raws: Iterable[bytes]) -> bytes:
+    """Return the first octet of each address, of prefixes as they are on the wire; 0 where it has none."""
+    some = list(raws)
+    try:
+        return bytes(map(_FIRST, some))
+    except IndexError:
+        return bytes(raw[1] if len(raw) > 1 else 0 for raw in some)
+
+
+def split(field: bytes, family: Family) -> tuple[list[Nlri], bytes]:
+    """Return the prefixes in `field`, in their order, and what `firsts` returns for them.
 
     Raises:
         Violation: a prefix is longer than an address, or the last one is cut off (RFC 7606 s5.3). Then nothing
             in the field can be trusted, not even to withdraw it.
     """
-    found, at = _runs(field, family)
+    found, begin, at = _runs(field, family)
     if at < len(field):
         rest = field[at:]
         others: list[bytes] = _expression(family).findall(rest)
         if len(b"".join(others)) != len(rest):  # faster than to add the lengths
-            return _slowly(field, family, skip=0)[1]
-        found += others
-    return found
+            others = _slowly(field, family, skip=0)[1]
+            return inside(others, family), firsts(others)
+        found += inside(others, family)
+        begin += firsts(others)
+    return found, begin
 
 
-def _runs(field: bytes, family: Family) -> tuple[list[bytes], int]:
-    """Return prefixes from the front of `field`, and how far they reach.
+def _runs(field: bytes, family: Family) -> tuple[list[Nlri], bytes, int]:
+    """Return prefixes from the front of `field`, their first octets, and how far they reach.
 
     Neighbours that take as many octets are cut off together.
     """
-    found: list[bytes] = []
-    at, size = 0, len(field)
+    found: list[Nlri] = []
+    lengths, begin, lasts = [], [], []
+    at, size, widths = 0, len(field), _OCTETS[family.afi]
     for _ in range(_MOST_RUNS):
-        if at == size or not (octets := _OCTETS[family.afi][field[at]]):
+        if at == size or not (width := widths[field[at]]):
             break
-        lengths = field[at::octets]
-        count = min(len(lengths) - len(lengths.lstrip(_AS_LONG[octets])), (size - at) // octets, _MOST)
-        end = at + count * octets
-        if not count or _spare_bits(lengths[:count], field[at + octets - 1 : end : octets]):
+        end, count = at + width, 1
+        if end < size and widths[field[end]] == width:
+            column = field[at::width]
+            count = min(len(column) - len(column.lstrip(_AS_LONG[width])), (size - at) // width, _MOST)
+            end = at + count * width
+        elif end > size:
             break
-        if count < _FEW:
-            found += [field[each : each + octets] for each in range(at, end, octets)]
-        else:
-            found += _cutter(octets, count)(field, at)
+        lengths.append(field[at:end:width])
+        begin.append(field[at + 1 : end : width] if width > 1 else bytes(count))
+        lasts.append(field[at + width - 1 : end : width])
+        found += _cutter(width, count, family.afi)(field, at)
         at = end
-    return found, at
+    if _spare_bits(b"".join(lengths), b"".join(lasts)):
+        return [], b"", 0
+    return found, b"".join(begin), at
 
 
-@lru_cache(256)  # of these the longest take 32 kB
-def _cutter(octets: int, count: int) -> Callable[[bytes, int], tuple[bytes, ...]]:
-    return struct.Struct(f"{octets}s" * count).unpack_from
+@lru_cache(1024)  # of these the longest take 32 kB
+def _cutter(width: int, count: int, afi: int) -> Callable[[bytes, int], Iterable[Nlri]]:
+    """Return what cuts off so many prefixes that take so many octets, from some octet on."""
+    if afi == IPV4.afi and width in _NUMBERS:
+        return struct.Struct(f">{count}{_NUMBERS[width]}").unpack_from
+    cut = struct.Struct(f"{width}s" * count).unpack_from
+    return cut if afi != IPV4.afi else lambda field, at: map(int.from_bytes, cut(field, at))
 
 
 def are_single(fields: Sequence[bytes]) -> bool:
-    """Return whether each of these IPv4 fields, none of which is empty, is one prefix without spare bits."""
-    lengths = bytes(map(_FIRST, fields))
-    single = lengths.translate(_OCTETS[IPV4.afi]) == bytes(map(len, fields))
-    return single and not _spare_bits(lengths, bytes(map(_LAST, fields)))
+    """Return whether each of these IPv4 fields, none of which is empty, is one prefix."""
+    return bytes(map(_LENGTH, fields)).translate(_OCTETS[IPV4.afi]) == bytes(map(len, fields))
 
 
 def _spare_bits(lengths: bytes, lasts: bytes) -> int:
@@ -111,24 +166,27 @@ def _spare_bits(lengths: bytes, lasts: bytes) -> int:
     return int.from_bytes(lasts, "big") & int.from_bytes(lengths.translate(_SPARE), "big")
 
 
-def split_paths(field: bytes, family: Family) -> tuple[list[int], list[bytes]]:
-    """Return the path identifiers and the prefixes in `field`, of a family in which they were negotiated.
+def split_paths(field: bytes, family: Family) -> tuple[list[int], list[Nlri], bytes]:
+    """Return the path identifiers before the prefixes in `field`, and what `split` returns.
+
+    They are there where they were negotiated for the family (RFC 7911 s3).
 
     Raises:
         Violation: as in `split`.
     """
     found = _expression_with_paths(family).findall(field)
-    if not found:
-        return _slowly(field, family, skip=_PATH_ID)
-    paths, prefixes = map(list, zip(*found, strict=True))
-    if len(b"".join(prefixes)) + _PATH_ID * len(paths) != len(field):
-        return _slowly(field, family, skip=_PATH_ID)
-    return list(struct.unpack(f">{len(paths)}I", b"".join(paths))), prefixes
+    paths, raws = map(list, zip(*found, strict=True)) if found else ([], [])
+    if len(b"".join(raws)) + _PATH_ID * len(paths) == len(field):
+        numbers = list(struct.unpack(f">{len(paths)}I", b"".join(paths)))
+    else:
+        numbers, raws = _slowly(field, family, skip=_PATH_ID)
+    return numbers, inside(raws, family), firsts(raws)
 
 
-def join_paths(paths: list[int], prefixes: list[bytes]) -> bytes:
+def join_paths(paths: list[int], nlris: list[Nlri]) -> bytes:
     """Return the field that `split_paths` splits."""
-    return b"".join([path.to_bytes(_PATH_ID, "big") + raw for path, raw in zip(paths, prefixes, strict=True)])
+    pairs = zip(paths, octets(nlris), strict=True)
+    return b"".join([path.to_bytes(_PATH_ID, "big") + raw for path, raw in pairs])
 
 
 def _slowly(field: bytes, family: Family, *, skip: int) -> tuple[list[int], list[bytes]]:

@@ -20,6 +20,8 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import attrs
@@ -30,6 +32,7 @@ from containernet.options import build
 
 from .attributes import AS_SEQUENCE, Attributes, Segment
 from .communities import Community, parse
+from .nlri import Nlri
 from .prefixes import Match, Range, matching
 
 _32_BITS = 0xFFFFFFFF
@@ -61,16 +64,17 @@ class Judgement:
     cases: tuple[tuple[Match, Outcome], ...]
     otherwise: Outcome
 
-    def of(self, nlri: bytes) -> Outcome:
-        """Return what becomes of the path to one prefix, in wire form."""
+    def of(self, nlri: Nlri) -> Outcome:
+        """Return what becomes of the path to one prefix."""
         return next((outcome for match, outcome in self.cases if match(nlri)), self.otherwise)
 
-    def split(self, nlris: list[bytes]) -> Iterator[tuple[Outcome, list[bytes]]]:
+    def split(self, nlris: list[Nlri]) -> Iterator[tuple[Outcome, list[Nlri]]]:
         """Yield the outcomes, each with the prefixes that have it."""
         for match, outcome in self.cases:
-            if matched := list(filter(match, nlris)):
+            matches = match.each(nlris)
+            if matched := list(compress(nlris, matches)):
                 yield outcome, matched
-                nlris = [nlri for nlri in nlris if not match(nlri)]
+                nlris = list(compress(nlris, map(not_, matches)))
         if nlris:
             yield self.otherwise, nlris
 

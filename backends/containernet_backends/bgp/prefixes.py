@@ -2,14 +2,14 @@
 
 The wire form is a length octet and the address's octets (see `nlri`). That a prefix lies within another, and
 has a length in a range, is therefore a regular language: a class for the length, the outer prefix's whole
-octets, a class for its last bits, and then anything. `filter` and `map` run over a thousand prefixes without a
-Python frame.
+octets, a class for its last bits, and then anything. `map` runs over a thousand prefixes without a Python
+frame.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 
 import attrs
@@ -17,7 +17,28 @@ import attrs
 from containernet.errors import ConfigError
 from containernet.model import Prefix
 
-Match = Callable[[bytes], object]
+from .nlri import Nlri, octets
+
+
+class Match:
+    """What tells whether prefixes are in any of some ranges.
+
+    Args:
+        expression: matches the wire form of those that are.
+    """
+
+    __slots__ = ("_match",)
+
+    def __init__(self, expression: bytes) -> None:
+        self._match: Callable[[bytes], object] = re.compile(expression, re.DOTALL).match
+
+    def __call__(self, nlri: Nlri) -> bool:
+        """Return whether a prefix is."""
+        return self.each([nlri])[0]
+
+    def each(self, nlris: Sequence[Nlri]) -> list[bool]:
+        """Return for each of these prefixes of one family whether it is."""
+        return list(map(bool, map(self._match, octets(nlris))))
 
 
 @attrs.frozen
@@ -53,18 +74,18 @@ class Range:
     @property
     def expression(self) -> bytes:
         """What matches the wire form of its members."""
-        octets, bits = divmod(self.prefix.prefixlen, 8)
+        whole, bits = divmod(self.prefix.prefixlen, 8)
         packed = self.prefix.network_address.packed
-        expression = _octets(self.shortest, self.longest) + re.escape(packed[:octets])
+        expression = _octets(self.shortest, self.longest) + re.escape(packed[:whole])
         if bits:
-            expression += _octets(packed[octets], packed[octets] | 0xFF >> bits)
+            expression += _octets(packed[whole], packed[whole] | 0xFF >> bits)
         return expression
 
 
 def matching(ranges: Iterable[Range], version: int) -> Match:
-    """Return a function that tells whether a wire form of that address family is in any of the ranges."""
+    """Return what tells whether prefixes of that address family are in any of the ranges."""
     mine = [each.expression for each in ranges if each.prefix.version == version]
-    return re.compile(b"|".join(mine) or b"(?!)", re.DOTALL).match
+    return Match(b"|".join(mine) or b"(?!)")
 
 
 def _octets(low: int, high: int) -> bytes:

@@ -17,6 +17,7 @@ from . import communities, encapsulation, nlri
 from .attributes import AS_SET, Attributes
 from .export import Member
 from .families import FAMILIES, IPV4, IPV6, Family
+from .nlri import Nlri
 from .paths import Path
 from .peering import Negotiated
 from .remote import Remote
@@ -225,7 +226,7 @@ def _is_stale(path: Path, family: Family) -> bool:
     return path.epoch < path.source.epoch[family]
 
 
-def _told(speaker: Speaker, member: Member, family: Family, raw: bytes) -> str:
+def _told(speaker: Speaker, member: Member, family: Family, raw: Nlri) -> str:
     outcome = speaker.exports.outcome(member, family, raw)
     return outcome.why if outcome.attributes is None else "yes"
 

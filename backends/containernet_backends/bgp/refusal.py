@@ -6,9 +6,8 @@ be excluded"), and so nothing that is told or forwarded rests on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from ipaddress import IPv4Address
-from operator import itemgetter
+from collections.abc import Collection
+from ipaddress import IPv4Address, ip_network
 
 import attrs
 
@@ -16,6 +15,7 @@ from containernet.model import Address
 
 from .attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SET, Attributes, is_host
 from .families import IPV4, IPV6, Family
+from .nlri import Nlri, encode
 from .paths import Source
 from .peering import Local
 from .prefixes import Range, matching
@@ -35,8 +35,7 @@ _MARTIANS = (
 )
 _RANGES = [Range.parse(f"{prefix} le {128 if ':' in prefix else 32}") for prefix in _MARTIANS]
 _IS_MARTIAN = {IPV4: matching(_RANGES, 4), IPV6: matching(_RANGES, 6)}
-_FIRST = itemgetter(1)  # the first octet of the address; the default route has none
-_DEFAULT_ROUTE = b"\0"
+_DEFAULT_ROUTES = tuple(encode(ip_network(prefix)) for prefix in ("0.0.0.0/0", "::/0"))
 _HARMLESS = {
     IPV4: bytes({*range(224)} - {0, 127, 169}),
     IPV6: bytes({*range(254)} - {0}),
@@ -108,20 +107,21 @@ def _wrong_path(source: Source, attributes: Attributes) -> str:
     return ""
 
 
-def suspicious(family: Family, nlris: Iterable[bytes]) -> bool:
-    """Return whether any of the prefixes has to be looked at closely; the common answer, no, is fast."""
-    try:
-        return bool(bytes(map(_FIRST, nlris)).translate(None, _HARMLESS[family]))
-    except IndexError:
-        return True
+def suspicious(family: Family, firsts: bytes) -> bool:
+    """Return whether any of some prefixes has to be looked at closely; the common answer, no, is fast.
+
+    Args:
+        firsts: the first octet of each one's address; 0 of the default route, which has none.
+    """
+    return bool(firsts.translate(None, _HARMLESS[family]))
 
 
-def wrong_prefix(family: Family, nlri: bytes, *, named: bool) -> str:
+def wrong_prefix(family: Family, nlri: Nlri, *, named: bool) -> str:
     """Return why nothing may be said of that prefix; empty: it may.
 
     Args:
         named: a rule of a policy names the prefix, which is what the default route needs.
     """
-    if nlri == _DEFAULT_ROUTE and not named:
+    if nlri in _DEFAULT_ROUTES and not named:
         return "the default route, which no rule of a policy names"
     return "the prefix is a martian (RFC 6890)" if _IS_MARTIAN[family](nlri) else ""

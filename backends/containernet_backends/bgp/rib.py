@@ -1,6 +1,6 @@
 """The table: what every peer said, the best path of each prefix, and who has to hear of what changed.
 
-One dictionary per address family: from a prefix, in wire form, to its Entry, the paths to it with the best
+One dictionary per address family: from a prefix (an `Nlri`) to its Entry, the paths to it with the best
 first. That is the Adj-RIBs-In and the Loc-RIB of RFC 4271 s3.2 in one. Paths and entries are shared: the
 thousand prefixes of an UPDATE point at one entry. So what an UPDATE does is worked out once for each *distinct*
 entry that it meets, which are few, and applied to all prefixes by calls that loop in C.
@@ -27,6 +27,7 @@ from .attributes import Attributes, is_long
 from .crowd import Crowd
 from .decision import Ranked, explain, multipath, order
 from .families import FAMILIES, IPV4, Family
+from .nlri import Nlri, firsts as first_octets, octets
 from .notification import CEASE, MAXIMUM_PREFIXES, OUT_OF_RESOURCES, Violation
 from .paths import Entry, Path, Source
 from .peering import Negotiated
@@ -55,17 +56,17 @@ class Watch:
         missed: something was not noted, so `pending` is not all for a reader that ignores nobody.
     """
 
-    def __init__(self, family: Family, pending: dict[bytes, Entry | None]) -> None:
+    def __init__(self, family: Family, pending: dict[Nlri, Entry | None]) -> None:
         self.family = family
         self.pending = pending
         self.ignored: Source | None = None
         self.missed = False
 
-    def note(self, nlris: Iterable[bytes], before: Iterable[Entry | None]) -> None:
+    def note(self, nlris: Iterable[Nlri], before: Iterable[Entry | None]) -> None:
         """Remember that these entries are about to change."""
         deque(map(self.pending.setdefault, nlris, before), 0)
 
-    def take(self, most: int) -> tuple[list[bytes], list[Entry | None]]:
+    def take(self, most: int) -> tuple[list[Nlri], list[Entry | None]]:
         """Return up to `most` prefixes, and their entries as they were: the reader looks at them now."""
         nlris = list(islice(self.pending, most))
         return nlris, list(map(self.pending.pop, nlris))
@@ -84,7 +85,7 @@ class Table:
         self.judge = judge
         local = judge.ourselves.local
         self.own = Source(address=None, asn=local.asn, identifier=local.router_id, external=False)
-        self.routes: dict[Family, dict[bytes, Entry]] = {family: {} for family in FAMILIES}
+        self.routes: dict[Family, dict[Nlri, Entry]] = {family: {} for family in FAMILIES}
         self._watches: dict[Family, list[Watch]] = {family: [] for family in FAMILIES}
         self._known: dict[Source, dict[tuple[Family, Attributes], Arrival]] = {}
         self._merged: dict[tuple[Entry, Path], Entry] = {}
@@ -114,9 +115,10 @@ class Table:
         for withdrawal in reading.withdrawn:  # before what is announced: RFC 4271 s4.3
             for path_id, nlris in _by_path_id(withdrawal.path_ids, withdrawal.nlri):
                 self._remove(source, withdrawal.family, path_id, nlris)
-        for family, attributes, nlri, path_ids in reading.announced:
+        for family, attributes, nlri, path_ids, firsts in reading.announced:
+            closely = suspicious(family, first_octets(octets(nlri)) if firsts is None else firsts)
             for path_id, nlris in _by_path_id(path_ids, nlri):
-                self._learn(source, family, attributes, path_id, nlris)
+                self._learn(source, family, attributes, path_id, nlris, closely=closely)
             _check_share(source, family)
         if reading.end_of_rib:
             source.awaited.discard(reading.end_of_rib)
@@ -140,12 +142,13 @@ class Table:
         if len(entries) != len(crowd.nlris):
             return False
         plain = all(path and not (path.refused or path.weight) for path in paths.values())
-        if plain and routes.keys().isdisjoint(entries) and not suspicious(IPV4, entries):
+        closely = suspicious(IPV4, crowd.firsts)
+        if plain and not closely and routes.keys().isdisjoint(entries):
             routes.update(entries)
             self._appeared(source, IPV4, entries)
         else:
             for raw, nlris in crowd.groups.items():
-                self._learn(source, IPV4, crowd.attributes[raw], 0, nlris)
+                self._learn(source, IPV4, crowd.attributes[raw], 0, nlris, closely=closely)
         _check_share(source, IPV4)
         return True
 
@@ -181,7 +184,7 @@ class Table:
         """
         self._forget(source, family, source.epoch[family])
 
-    def originate(self, family: Family, nlri: bytes, attributes: Attributes | None) -> None:
+    def originate(self, family: Family, nlri: Nlri, attributes: Attributes | None) -> None:
         """Take a route of our own, or take it back (None). It wins over what others say of its prefix."""
         if attributes is None:
             self._remove(self.own, family, 0, [nlri])
@@ -190,20 +193,20 @@ class Table:
 
     # What readers ask
 
-    def entry(self, family: Family, nlri: bytes) -> Entry:
+    def entry(self, family: Family, nlri: Nlri) -> Entry:
         """Return all paths to a prefix, the best first; empty: there is none."""
         return self.routes[family].get(nlri, ())
 
-    def best(self, family: Family, nlri: bytes) -> Path | None:
+    def best(self, family: Family, nlri: Nlri) -> Path | None:
         """Return the best path to a prefix; None: there is none that may be chosen."""
         return chosen(self.routes[family].get(nlri))
 
-    def multipath(self, family: Family, nlri: bytes, limit: int) -> Entry:
+    def multipath(self, family: Family, nlri: Nlri, limit: int) -> Entry:
         """Return the paths that may carry traffic to a prefix side by side, the best first."""
         entry = self.routes[family].get(nlri)
         return multipath(entry, limit) if entry else ()
 
-    def explain(self, family: Family, nlri: bytes, *, limit: int = 1) -> Sequence[Ranked]:
+    def explain(self, family: Family, nlri: Nlri, *, limit: int = 1) -> Sequence[Ranked]:
         """Return all paths to a prefix, the best first, each with the rule that decided."""
         entry = self.routes[family].get(nlri)
         return explain(entry, limit=limit) if entry else ()
@@ -265,13 +268,20 @@ class Table:
     # How a batch of prefixes goes in and out
 
     def _learn(
-        self, source: Source, family: Family, attributes: Attributes, path_id: int, nlris: list[bytes]
+        self,
+        source: Source,
+        family: Family,
+        attributes: Attributes,
+        path_id: int,
+        nlris: list[Nlri],
+        *,
+        closely: bool,
     ) -> None:
         arrival = self._arrival(source, family, attributes)
-        if not path_id and arrival.plain is not None and not suspicious(family, nlris):
+        if not path_id and arrival.plain is not None and not closely:
             self._put(family, arrival.plain, nlris)
         else:
-            for path, some in arrival.split(nlris, path_id):
+            for path, some in arrival.split(nlris, path_id, closely=closely):
                 self._put(family, path, some)
 
     def _arrival(self, source: Source, family: Family, attributes: Attributes) -> Arrival:
@@ -285,7 +295,7 @@ class Table:
                 known[family, attributes] = arrival
         return arrival
 
-    def _appeared(self, source: Source, family: Family, fresh: Collection[bytes]) -> None:
+    def _appeared(self, source: Source, family: Family, fresh: Collection[Nlri]) -> None:
         """Note prefixes of which `source` alone speaks, and nobody did before."""
         source.held[family] += len(fresh)
         for watch in self._watches[family]:
@@ -294,7 +304,7 @@ class Table:
             else:
                 watch.note(fresh, repeat(None))
 
-    def _put(self, family: Family, path: Path, nlris: list[bytes]) -> None:
+    def _put(self, family: Family, path: Path, nlris: list[Nlri]) -> None:
         source, routes = path.source, self.routes[family]
         if path.refused:
             source.refused[path.refused] += len(nlris)
@@ -319,7 +329,7 @@ class Table:
                 _account(family, -count, entry or ())
         self._apply(family, nlris, before, after)
 
-    def _remove(self, source: Source, family: Family, path_id: int, nlris: list[bytes]) -> None:
+    def _remove(self, source: Source, family: Family, path_id: int, nlris: list[Nlri]) -> None:
         nlris = list(dict.fromkeys(nlris))
         before = list(map(self.routes[family].get, nlris))
         kinds = Counter(before)
@@ -334,7 +344,7 @@ class Table:
     def _apply(
         self,
         family: Family,
-        nlris: list[bytes],
+        nlris: list[Nlri],
         before: list[Entry | None],
         after: _Changes,
     ) -> None:
@@ -350,7 +360,7 @@ class Table:
             watch.note(nlris, before)
         entries = list(map(after.__getitem__, before))
         if all(entries):
-            routes.update(cast(Iterable[tuple[bytes, Entry]], zip(nlris, entries, strict=True)))
+            routes.update(cast(Iterable[tuple[Nlri, Entry]], zip(nlris, entries, strict=True)))
         else:
             for nlri, entry in zip(nlris, entries, strict=True):
                 if entry:
@@ -413,10 +423,10 @@ def _counts(path: Path, family: Family) -> bool:
     return path.epoch >= path.source.since[family]
 
 
-def _by_path_id(path_ids: list[int] | None, nlris: list[bytes]) -> Iterable[tuple[int, list[bytes]]]:
+def _by_path_id(path_ids: list[int] | None, nlris: list[Nlri]) -> Iterable[tuple[int, list[Nlri]]]:
     if path_ids is None:
         return ((0, nlris),)
-    groups: dict[int, list[bytes]] = {}
+    groups: dict[int, list[Nlri]] = {}
     for path_id, nlri in zip(path_ids, nlris, strict=True):
         groups.setdefault(path_id, []).append(nlri)
     return groups.items()

@@ -46,6 +46,7 @@ from .hearing import hear
 from .identifier import some_identifier
 from .lines import GOODBYE, Lines
 from .message import RouteRefresh
+from .nlri import Nlri
 from .notification import Violation
 from .options import BgpOptions, Neighbour
 from .pace import Pace
@@ -99,7 +100,7 @@ class Speaker:
         self.up_since: float | None = None
         self.started_at = 0.0
         self.outages = 0
-        self._own: dict[tuple[Family, bytes], Attributes] = {}
+        self._own: dict[tuple[Family, Nlri], Attributes] = {}
         self._timers = Timers()
         self._lines = Lines()
         self._wires = Wires(
@@ -166,7 +167,7 @@ class Speaker:
         for (family, nlri), attributes in self._own.items():
             self.table.originate(family, nlri, attributes)
 
-    def originate(self, family: Family, nlri: bytes, attributes: Attributes | None) -> None:
+    def originate(self, family: Family, nlri: Nlri, attributes: Attributes | None) -> None:
         """Announce a route of our own, or withdraw it (None); the caller holds `lock`."""
         if attributes is None:
             self._own.pop((family, nlri), None)

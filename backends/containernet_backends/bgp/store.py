@@ -32,6 +32,7 @@ from . import communities, encapsulation, nlri, questions
 from .attributes import IGP, Attributes
 from .decision import multipath
 from .families import FAMILIES, IPV4, IPV6, Family
+from .nlri import Nlri
 from .options import BgpOptions
 from .paths import Entry, Path
 from .prefixes import Match, Range, matching
@@ -128,10 +129,10 @@ class BgpStore:
         assert next_hop is not None  # such paths are never chosen
         return Route(prefix=prefix, node="", next_hop=next_hop, tunnel=tunnel)
 
-    def tells(self, family: Family, raw: bytes) -> bool:
+    def tells(self, family: Family, raw: Nlri) -> bool:
         """Return whether a prefix lies within what it is confined to."""
         within = self._within.get(family)
-        return within is None or bool(within(raw))
+        return within is None or within(raw)
 
     def away(self) -> str:
         """Return why nothing can be heard, by peer; empty: something can, or nobody is to be heard."""
@@ -272,7 +273,7 @@ class BgpSubscription:
                 events.append(Announced(route=route))
         return events
 
-    def _looked_at(self, family: Family, nlris: Sequence[bytes]) -> Iterator[tuple[Prefix, Route | None]]:
+    def _looked_at(self, family: Family, nlris: Sequence[Nlri]) -> Iterator[tuple[Prefix, Route | None]]:
         """Yield prefixes that are told of, each with its route now."""
         routes = self._table.routes[family]
         for raw in nlris:

@@ -14,6 +14,7 @@ from .as_paths import CONFEDERATION
 from .attributes import Attributes, is_long
 from .communities import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from .families import Family
+from .nlri import Nlri
 from .paths import Path
 from .peering import Negotiated
 from .policy import EVERYTHING, Judgement, Outcome, Policy, prepend
@@ -88,11 +89,11 @@ class Telling:
     family: Family
     local_pref: int = 100
     draining: bool = False
-    _written: dict[tuple[Attributes, tuple[bytes, ...]], tuple[bytes, ...]] = attrs.field(
+    _written: dict[tuple[Attributes, tuple[Nlri, ...]], tuple[bytes, ...]] = attrs.field(
         factory=dict, init=False, repr=False
     )
 
-    def write(self, attributes: Attributes, nlris: list[bytes], negotiated: Negotiated) -> Iterable[bytes]:
+    def write(self, attributes: Attributes, nlris: list[Nlri], negotiated: Negotiated) -> Iterable[bytes]:
         """Return messages that announce `nlris`.
 
         Few prefixes with attributes of their own are what hosts announce. Each host that joins is told all of

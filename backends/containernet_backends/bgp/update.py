@@ -25,6 +25,7 @@ from .attributes import Attributes
 from .crowd import Crowd, gathered
 from .families import IPV4, IPV6, Family
 from .message import EXTENDED_MAXIMUM, HEADER, MAXIMUM, update, update_fields
+from .nlri import Nlri
 from .notification import (
     MALFORMED_ATTRIBUTES,
     MISSING_WELL_KNOWN,
@@ -42,19 +43,21 @@ class Announcement(NamedTuple):
     Args:
         nlri: as `nlri.split` returns them.
         path_ids: one for each; None where the family has none (RFC 7911).
+        firsts: the first octets of their addresses, as `nlri.split` returns them; None: nobody has looked.
     """
 
     family: Family
     attributes: Attributes
-    nlri: list[bytes]
+    nlri: list[Nlri]
     path_ids: list[int] | None
+    firsts: bytes | None = None
 
 
 class Withdrawal(NamedTuple):
     """Prefixes that cannot be reached that way any more, or that RFC 7606 takes for such."""
 
     family: Family
-    nlri: list[bytes]
+    nlri: list[Nlri]
     path_ids: list[int] | None
 
 
@@ -111,7 +114,8 @@ class Reader:
             at = 4 + (body[2] << 8 | body[3])
             known = self._known.get(body[4:at])
             if known is not None and known.complete and (prefixes := body[at:]):
-                announcement = _new(Announcement, (IPV4, known.attributes, nlri.split(prefixes, IPV4), None))
+                nlris, firsts = nlri.split(prefixes, IPV4)
+                announcement = _new(Announcement, (IPV4, known.attributes, nlris, None, firsts))
                 return _new(Reading, ((announcement,), (), None, ()))
         withdrawn, field, prefixes = update_fields(body)
         if not withdrawn and not prefixes and field[1:2] == _FIRST:
@@ -133,12 +137,12 @@ class Reader:
         Args:
             bodies: at most `several` of them, all short.
         """
-        count, raws, nlris = 0, list[bytes](), list[bytes]()
+        count, raws, nlris, firsts = 0, list[bytes](), list[Nlri](), b""
         if self._plain:
             with contextlib.suppress(Violation):
-                count, raws, nlris = gathered(bodies, self._clean)
+                count, raws, nlris, firsts = gathered(bodies, self._clean)
         self.several = min(2 * self.several, _MANY) if count == len(bodies) else FEW
-        return count, Crowd({raw: self._known[raw].attributes for raw in set(raws)}, raws, nlris)
+        return count, Crowd({raw: self._known[raw].attributes for raw in set(raws)}, raws, nlris, firsts)
 
     def _again(self, field: bytes) -> Reading | None:
         """Return what an MP_REACH_NLRI says in front of attributes that are remembered with its next hop."""
@@ -152,7 +156,7 @@ class Reader:
         if not clean:
             return None
         prefixes = self._prefixes(family, field[hop_end + 1 : end], [], within=field[:end])
-        return Reading(tuple(Announcement(family, attributes, each.nlri, each.path_ids) for each in prefixes))
+        return Reading(tuple([each.announced(attributes) for each in prefixes]))
 
     def _read(self, withdrawn: bytes, field: bytes, prefixes: bytes) -> Reading:
         pieces, faults = wire.cut(field)
@@ -169,28 +173,21 @@ class Reader:
         rest = b"".join([piece.raw for piece in others])
         known = self._understood(rest, others)
         faults += known.faults
-        gone = self._prefixes(IPV4, withdrawn, faults) if withdrawn else []
+        withdrawals = self._prefixes(IPV4, withdrawn, faults) if withdrawn else []
         if unreach:
-            gone += self._prefixes(unreach.family, unreach.prefixes, faults, within=unreach.raw)
+            withdrawals += self._prefixes(unreach.family, unreach.prefixes, faults, within=unreach.raw)
         announced = []
         if prefixes:
             faults += _missing(known, _MANDATORY)
-            announced += [
-                Announcement(IPV4, known.attributes, each.nlri, each.path_ids)
-                for each in self._prefixes(IPV4, prefixes, faults)
-            ]
+            announced += [each.announced(known.attributes) for each in self._prefixes(IPV4, prefixes, faults)]
         if reach and reach.prefixes:
             faults += _missing(known, _MANDATORY_ELSEWHERE)
             announced += [
-                Announcement(
-                    reach.family,
-                    self._with_next_hop(rest, known, reach, faults),
-                    each.nlri,
-                    each.path_ids,
-                )
+                each.announced(self._with_next_hop(rest, known, reach, faults))
                 for each in self._prefixes(reach.family, reach.prefixes, faults, within=reach.raw)
             ]
 
+        gone = [Withdrawal(each.family, each.nlri, each.path_ids) for each in withdrawals]
         worst = max(faults, key=lambda fault: fault.approach, default=None)  # RFC 7606 s3 h
         if worst is not None and worst.approach is Approach.WITHDRAW:
             if not announces:  # RFC 7606 s5.2: then it is not sure that no prefix was overlooked
@@ -232,7 +229,7 @@ class Reader:
 
     def _prefixes(
         self, family: Family, field: bytes, faults: list[Fault], *, within: bytes = b""
-    ) -> list[Withdrawal]:
+    ) -> list[_Prefixes]:
         if family not in self._negotiated.families:  # RFC 4760 s8: nobody said that it may be sent
             faults.append(Fault(Approach.DISCARD, f"{family} was not negotiated (RFC 4760 s8)"))
             return []
@@ -240,9 +237,10 @@ class Reader:
             return []
         try:
             if family in self._negotiated.receives_paths:
-                paths, prefixes = nlri.split_paths(field, family)
-                return [Withdrawal(family, prefixes, paths)]
-            return [Withdrawal(family, nlri.split(field, family), None)]
+                paths, nlris, firsts = nlri.split_paths(field, family)
+                return [_Prefixes(family, nlris, paths, firsts)]
+            nlris, firsts = nlri.split(field, family)
+            return [_Prefixes(family, nlris, None, firsts)]
         except Violation as violation:
             if within:  # RFC 4760 s7
                 raise Violation(UPDATE_MESSAGE, OPTIONAL_ATTRIBUTE, within, violation.reason) from violation
@@ -273,6 +271,19 @@ def _missing(known: Understood, mandatory: tuple[int, ...]) -> list[Fault]:
 def _lines(faults: list[Fault]) -> tuple[str, ...]:
     lines = tuple(map(str, faults[:_MOST_FAULTS]))
     return (*lines, f"and {len(faults) - _MOST_FAULTS} more") if len(faults) > _MOST_FAULTS else lines
+
+
+class _Prefixes(NamedTuple):
+    """A field of prefixes; see `Announcement`."""
+
+    family: Family
+    nlri: list[Nlri]
+    path_ids: list[int] | None
+    firsts: bytes
+
+    def announced(self, attributes: Attributes) -> Announcement:
+        """Return that this is said of them."""
+        return Announcement(self.family, attributes, self.nlri, self.path_ids, self.firsts)
 
 
 class _Reach(NamedTuple):
@@ -356,7 +367,7 @@ def _next_hop(reach: _Reach, negotiated: Negotiated) -> tuple[Address, IPv6Addre
 
 
 def pack(
-    family: Family, attributes: Attributes, nlris: Iterable[bytes], negotiated: Negotiated
+    family: Family, attributes: Attributes, nlris: Iterable[Nlri], negotiated: Negotiated
 ) -> Iterator[bytes]:
     """Yield UPDATE messages that announce `nlris`, as full as the peer can take them.
 
@@ -388,7 +399,7 @@ def pack(
             yield update(b"", common, field)
 
 
-def pack_withdrawals(family: Family, nlris: Iterable[bytes], negotiated: Negotiated) -> Iterator[bytes]:
+def pack_withdrawals(family: Family, nlris: Iterable[Nlri], negotiated: Negotiated) -> Iterator[bytes]:
     """Yield UPDATE messages that withdraw `nlris`, as full as the peer can take them."""
     if family == IPV4:
         for field in _fields(nlris, _room(negotiated), family):
@@ -417,7 +428,7 @@ def _multiprotocol(type: int, value: bytes) -> bytes:
     return struct.pack(">BBH", wire.OPTIONAL | wire.EXTENDED_LENGTH, type, len(value)) + value
 
 
-def _fields(nlris: Iterable[bytes], room: int, family: Family) -> Iterator[bytes]:
+def _fields(nlris: Iterable[Nlri], room: int, family: Family) -> Iterator[bytes]:
     """Yield fields of at most `room` octets, in which not even the widest prefix would find a place.
 
     As many prefixes are taken at a time as fit if all are the widest; a few rounds fill the field.
@@ -426,7 +437,7 @@ def _fields(nlris: Iterable[bytes], room: int, family: Family) -> Iterator[bytes
     rest = iter(nlris)
     while True:
         field = b""
-        while (count := (room - len(field)) // widest) and (some := b"".join(islice(rest, count))):
+        while (count := (room - len(field)) // widest) and (some := nlri.join(list(islice(rest, count)))):
             field += some
         if not field:
             return
