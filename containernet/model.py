@@ -36,7 +36,12 @@ IPV4_MINIMUM_MTU = 68  # RFC 791, "every internet module must be able to forward
 
 def overlaps(one: Prefix, other: Prefix) -> bool:
     """Return whether two prefixes share an address; prefixes of different families never do."""
-    return contains(one, other) or contains(other, one)  # there is no third way
+    if one.version != other.version:
+        return False
+    # One holds the other or there is nothing in both, so the bits of the shorter one decide. Plain numbers: a
+    # claim asks about every lease of a cluster.
+    behind = one.max_prefixlen - min(one.prefixlen, other.prefixlen)
+    return int(one.network_address) >> behind == int(other.network_address) >> behind
 
 
 def contains(outer: Prefix, inner: Prefix) -> bool:
@@ -269,14 +274,18 @@ class Lease:
 
     def overlaps(self, subnets: Iterable[Prefix]) -> bool:
         """Return whether any of `subnets` shares an address with this lease."""
-        return any(overlaps(mine, other) for mine in self.subnets for other in subnets)
+        for mine in self.subnets:
+            for other in subnets:
+                if overlaps(mine, other):
+                    return True
+        return False
 
 
 def _sorted_items(
     data: Mapping[str, Scalar] | Iterable[tuple[str, Scalar]],
 ) -> tuple[tuple[str, Scalar], ...]:
     # The names are the same in every route of a cluster, and read out of another text each time.
-    return tuple(sorted((intern(name), value) for name, value in dict(data).items()))
+    return tuple(sorted([(intern(name), value) for name, value in dict(data).items()]))
 
 
 def _interned(word: str) -> str:

@@ -29,6 +29,7 @@ Pure: no etcd, no clock.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -37,6 +38,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from containernet import numbers
 from containernet.errors import ConfigError
 from containernet.jsonform import route_from_json, route_to_json
 from containernet.model import Address, Prefix, Route, Scalar, Tunnel
@@ -248,21 +250,28 @@ def _usual(key_text: str, value: bytes) -> Reading | None:
     if key is None or said is None or len(value) > LIMIT:
         return None
     address, kind, vni, mac, node = said.groups()
-    hop = IPv4Address(inet_aton(address.decode()))
+    hop = numbers.address(4, int.from_bytes(inet_aton(address.decode())))
     has_hop = address != b"0.0.0.0"
-    if kind and not has_hop:
+    first, length = int.from_bytes(inet_aton(key[1])), int(key[2])
+    if (kind and not has_hop) or first & ((1 << (32 - length)) - 1):
         return None
-    try:
-        subnet = IPv4Network((inet_aton(key[1]), int(key[2])))
-    except ValueError:  # bits behind its length
-        return None
+    subnet = numbers.prefix(4, first, length)
     name = node.decode() if node else ""
     announced: tuple[Route, ...] = ()
     if kind:
-        data = (("VNI", int(vni)), ("VtepMAC", mac.decode())) if vni else ()
-        tunnel = Tunnel(type=kind.decode(), data=data)
+        tunnel = (
+            Tunnel(type=kind.decode(), data=(("VNI", int(vni)), ("VtepMAC", mac.decode())))
+            if vni
+            else _tunnel(kind.decode())
+        )
         announced = (Route(prefix=subnet, node=name or str(hop), next_hop=hop, tunnel=tunnel),)
     return Reading((subnet,), name, (hop,) if has_hop else (), announced)
+
+
+@functools.lru_cache(16)
+def _tunnel(kind: str) -> Tunnel:
+    """Return how all hosts of a kind want their packets that have nothing else to say."""
+    return Tunnel(type=kind)
 
 
 def decode(key_text: str, value: bytes) -> Record:

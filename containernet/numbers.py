@@ -1,0 +1,80 @@
+"""Addresses and prefixes of numbers that are known to be right, in a third of the time.
+
+The constructors of `ipaddress` find out what they were given, and check it. Who has read octets of a fixed
+length knows that already, thousands of times in a start. So the objects are made here as those constructors
+leave them, attribute by attribute. Where an interpreter's objects have other attributes, which is seen once, at
+import, the constructors are called after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
+
+from .model import Address, Prefix
+
+_ADDRESSES: dict[int, type[Address]] = {4: IPv4Address, 6: IPv6Address}
+_NETWORKS: dict[int, type[Prefix]] = {4: IPv4Network, 6: IPv6Network}
+# Up to the length behind which `hosts` is another one for each network.
+_NETMASKS = {
+    version: [kind((0, length)).netmask for length in range(kind((0, 0)).max_prefixlen - 1)]
+    for version, kind in _NETWORKS.items()
+}
+
+
+def plain_address(version: int, number: int) -> Address:
+    """Return what `address` returns, by the constructors of `ipaddress`."""
+    return _ADDRESSES[version](number)
+
+
+def plain_prefix(version: int, first: int, length: int) -> Prefix:
+    """Return what `prefix` returns, by the constructors of `ipaddress`."""
+    return _NETWORKS[version]((first, length))
+
+
+def quick_address(version: int, number: int) -> Address:
+    """Return what `address` returns, attribute by attribute."""
+    made: Any = object.__new__(_ADDRESSES[version])
+    made._ip = number  # noqa: SLF001 - the property that holds this is in tests/properties/test_numbers.py
+    if version == 6:
+        made._scope_id = None  # noqa: SLF001
+    return made  # type: ignore[no-any-return]
+
+
+def quick_prefix(version: int, first: int, length: int) -> Prefix:
+    """Return what `prefix` returns, attribute by attribute."""
+    masks = _NETMASKS[version]
+    if length >= len(masks):
+        return plain_prefix(version, first, length)
+    made: Any = object.__new__(_NETWORKS[version])
+    made.network_address = quick_address(version, first)
+    made.netmask = masks[length]
+    made._prefixlen = length  # noqa: SLF001
+    return made  # type: ignore[no-any-return]
+
+
+def _has_usual_attributes() -> bool:
+    try:
+        return all(
+            _attributes(quick_address(version, number)) == _attributes(plain_address(version, number))
+            and _attributes(quick_prefix(version, number, 24)) == _attributes(plain_prefix(version, number, 24))
+            for version, number in ((4, 0x0A040100), (6, 0xFD00_04 << 104))
+        )
+    except (AttributeError, TypeError):
+        return False
+
+
+def _attributes(made: object) -> dict[str, object]:
+    names = [name for kind in type(made).__mro__ for name in getattr(kind, "__slots__", ())]
+    slots = {name: getattr(made, name, None) for name in names if name != "__weakref__"}
+    return slots | getattr(made, "__dict__", {})
+
+
+_QUICK = _has_usual_attributes()
+
+address: Callable[[int, int], Address] = quick_address if _QUICK else plain_address
+"""Return the address of that version, 4 or 6, whose number that is; it must be in range."""
+
+prefix: Callable[[int, int, int], Prefix] = quick_prefix if _QUICK else plain_prefix
+"""Return the prefix of that version, first address and length; nothing may be set behind its length."""
