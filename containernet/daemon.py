@@ -22,7 +22,7 @@ def main() -> None:
 def calm_collector() -> None:
     """Let Python look for garbage rarely: a large cluster is a million objects that stay, and no cycle."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,13 @@ class Desired(Mapping[Key, Item]):
             self._by_owner[owner] = tuple(new.values())
         # In the order given, not a set's: the same items make the same plan in every process.
         changed = [item.key for item in old if item.key not in new and self._leave(item.key, owner)]
-        changed += [key for key, item in new.items() if self._join(key, owner, item)]
+        winners, effective = self._winner, self._effective
+        for key, item in new.items():
+            if key not in winners:  # as nearly always, and at a start for each of thousands
+                winners[key], effective[key] = owner, item
+                changed.append(key)
+            elif self._join(key, owner, item):
+                changed.append(key)
         return changed
 
     def owners(self) -> list[Owner]:
@@ -91,7 +97,7 @@ class Desired(Mapping[Key, Item]):
     # Both return whether the effective item of that key is another one than before.
 
     def _join(self, key: Key, owner: Owner, item: Item) -> bool:
-        winner = self._winner.setdefault(key, owner)
+        winner = self._winner[key]
         if winner != owner:
             others = self._others.setdefault(key, set())
             others.add(max(winner, owner))
@@ -99,9 +105,9 @@ class Desired(Mapping[Key, Item]):
                 return False
             others.discard(owner)
             self._winner[key] = owner
-        before = self._effective.get(key)
+        before = self._effective[key]
         self._effective[key] = item
-        return before is None or before != item
+        return before != item
 
     def _leave(self, key: Key, owner: Owner) -> bool:
         others = self._others.get(key)

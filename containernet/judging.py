@@ -44,6 +44,10 @@ class Judge:
         self._addresses = {(own.version, int(own)) for own in node.addresses}
         self._name = node.name
 
+    def differs_in_subnets_alone(self, other: Judge) -> bool:
+        """Return whether two judges of one network disagree about nothing but what is in their own subnets."""
+        return (self._addresses, self._name) == (other._addresses, other._name)
+
     def is_ours(self, path: Route) -> bool:
         """Return whether we announced it ourselves, now or under a lease that we no longer hold.
 

@@ -97,10 +97,17 @@ class Rib:
         return [change for prefix in tuple(self.lingering) for change in self._set(prefix, None, now)]
 
     def judge_again(self, node: Node, *, now: float) -> list[Change]:
-        """Take note that this node has changed (its subnets, its addresses), and judge every route again."""
-        self._judge = Judge(self._network, node)
+        """Take note that this node has changed (subnets, addresses), and judge again what depends on it.
+
+        What is believed are subnets of the pools, all of one length. So where nothing but our own subnets has
+        changed, they alone can be in the way.
+        """
+        before, self._judge = self._judge, Judge(self._network, node)
         lingering = set(self.lingering)
-        heard = {route.prefix: route for route in self.believed()}
+        if self._judge.differs_in_subnets_alone(before) and self._network.admits(node.subnets):
+            heard = {own: self.routes[own].route for own in node.subnets if own in self.routes}
+        else:
+            heard = {prefix: known.route for prefix, known in self.routes.items()}
         heard |= {prefix: route for prefix, (route, _reason) in self.refused.items()}  # with all their paths
         changes = [change for prefix, route in heard.items() for change in self._set(prefix, route, now)]
         self.lingering = lingering  # a refusal for the time being is no announcement

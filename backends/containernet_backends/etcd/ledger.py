@@ -75,8 +75,10 @@ class Listing:
     def in_the_way(self, subnets: Iterable[Prefix], node: str) -> Lease | None:
         """Return a lease or reservation, of anybody but `node`, that overlaps one of `subnets`."""
         subnets = tuple(subnets)
-        others = (lease for _, lease in self._held.values() if not node or lease.node != node)
-        return next((lease for lease in others if lease.overlaps(subnets)), None)
+        for _, lease in self._held.values():
+            if lease.overlaps(subnets) and (not node or lease.node != node):
+                return lease
+        return None
 
 
 class Ledger:
