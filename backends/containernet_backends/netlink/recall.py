@@ -102,27 +102,29 @@ class Recall:
         return frozenset[str]().union(*(reading.links for reading in self._readings.values()))
 
     def decode(
-        self, table: Table, bodies: Sequence[bytes], decode: Callable[[bytes], Item | None]
+        self, table: Table, bodies: Sequence[bytes], decode: Callable[[Sequence[bytes]], Sequence[Item | None]]
     ) -> Mapping[Key, Item]:
         """Return the items of a dump, which stay ours.
 
         Args:
             table: which dump it is.
             bodies: what was read.
-            decode: returns the item of a body; None: it is not to be in the result.
+            decode: returns the items of bodies; None: it is not to be in the result.
         """
         last = self._readings.get(table) or _Reading((), {})
         told = list(map(_without_clocks, bodies)) if table[0] == c.RTM_GETNEIGH else bodies
         if told != last.told:
-            meanings: dict[bytes, Item] = {}
-            for octets, body in zip(told, bodies, strict=True):
-                item = last.meanings.get(octets)
-                if item is None and (item := decode(body)):
+            known = last.meanings
+            new = [at for at, octets in enumerate(told) if octets not in known]
+            found = iter(decode([bodies[at] for at in new]))
+            meant = []
+            for octets in told:
+                item = known.get(octets)
+                if item is None and (item := next(found)):
                     item = self._same(item)
                 if item is not None:
-                    meanings.pop(octets, None)  # told again, it is told last; of one key the last counts
-                    meanings[octets] = item
-            last = self._readings[table] = _Reading(told, meanings)
+                    meant.append((octets, item))
+            last = self._readings[table] = _Reading(told, _in_order(meant))
         return last.items
 
     def used(self, table: Table) -> Mapping[Key, int]:
@@ -134,6 +136,12 @@ class Recall:
         if bodies != self._nexthops[0]:
             self._nexthops = bodies, [decode_nexthop(body) for body in bodies]
         return self._nexthops[1]
+
+
+def _in_order(meant: Sequence[tuple[bytes, Item]]) -> Mapping[bytes, Item]:
+    """Return what octets mean, in the order in which each was told last: of one key the last counts."""
+    found = dict(meant)
+    return found if len(found) == len(meant) else dict(reversed(dict(reversed(meant)).items()))
 
 
 def _without_clocks(body: bytes) -> bytes:

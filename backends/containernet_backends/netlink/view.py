@@ -91,7 +91,7 @@ class View:
         """Return the believed item where it is equal: it is what others hold too, and quick to compare with."""
         if self._expected:
             self._catch_up()
-        there = self._items.get(item.key)
+        there = self._items.get(item.key) if self._items else None
         return there if there is not None and there == item else item
 
     def expect(self, operations: Iterable[Operation]) -> None:
