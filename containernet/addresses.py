@@ -30,12 +30,13 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from . import numbers
 from .errors import (
     AddressesExhausted,
     AddressTaken,
@@ -144,17 +145,17 @@ class AddressBook:
         with self._transaction() as db:
             before = self._row(db, wished.name)
             held = {_number(own): own for own in before.addresses} if before else {}
-            numbers = []
+            taken = []
             for subnet in subnets:
                 stays = (number for number in held if _usable(subnet, number))
                 wish = wishes.get(subnet) if wishes else None  # the hash of a prefix is dear
                 number = wish or next(stays, None) or _take(db, subnet, wished.name)
                 if wish and wish not in held and not _take_free(db, wish):
                     raise AddressTaken(self._taken(db, _interface(subnet, wish)))
-                numbers.append(number)
+                taken.append(number)
             if held:
-                _release(db, wished.name, [own for number, own in held.items() if number not in numbers])
-            endpoint = attrs.evolve(wished, addresses=tuple(map(_interface, subnets, numbers)))
+                _release(db, wished.name, [own for number, own in held.items() if number not in taken])
+            endpoint = attrs.evolve(wished, addresses=tuple(map(_interface, subnets, taken)))
             if endpoint != before:
                 db.execute("REPLACE INTO endpoint VALUES (?, ?, ?, ?, ?)", _to_row(endpoint))
         return endpoint
@@ -283,8 +284,7 @@ def _bytes(number: int) -> bytes:
 
 
 def _interface(subnet: Prefix, number: int) -> Interface:
-    family = IPv4Interface if subnet.version == 4 else IPv6Interface
-    return family((number & _ADDRESS_BITS, subnet.prefixlen))
+    return numbers.interface(number & _ADDRESS_BITS, subnet)
 
 
 def _bounds(subnet: Prefix) -> tuple[int, int]:

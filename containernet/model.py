@@ -56,6 +56,17 @@ def _by_family(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
     return found if len(found) < 2 else tuple(sorted(found, key=lambda prefix: (prefix.version, prefix)))
 
 
+# To call `tuple[Interface, ...]` takes five times as long.
+
+
+def _interfaces(values: Iterable[Interface]) -> tuple[Interface, ...]:
+    return tuple(values)
+
+
+def _words(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
 def _at_most_one_per_family(what: str, values: Sequence[Prefix | Address]) -> None:
     if len(values) < 2:
         return
@@ -69,6 +80,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_IN_NO_INTERFACE_NAME = re.compile(r"[/:\s]")
 
 
 def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -90,7 +102,7 @@ def _check_container(instance: object, attribute: attrs.Attribute[str], value: s
 
 def _check_interface_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     # dev_valid_name() in the kernel's net/core/dev.c: 1 to 15 bytes, no slash, colon or space.
-    if not 0 < len(value.encode()) < 16 or value in {".", ".."} or re.search(r"[/:\s]", value):
+    if not 0 < len(value.encode()) < 16 or value in {".", ".."} or _IN_NO_INTERFACE_NAME.search(value):
         raise ConfigError(
             f"{attribute.name} {value!r}: not a name that a Linux interface can have "
             "(1 to 15 bytes, without '/', ':' and white space)"
@@ -217,7 +229,7 @@ class Node:
 
     name: str = attrs.field(validator=_check_name)
     interface: str = attrs.field(validator=_check_interface_name)
-    addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
+    addresses: tuple[Interface, ...] = attrs.field(converter=_interfaces)
     mtu: int = 1500
     overhead: int = 0
     subnets: tuple[Prefix, ...] = attrs.field(default=(), converter=_by_family)
@@ -427,6 +439,10 @@ class PortMapping:
         return f"{at}{self.host_port}/{self.protocol} to {self.container_port}"
 
 
+def _mappings(values: Iterable[PortMapping]) -> tuple[PortMapping, ...]:
+    return tuple(values)
+
+
 def _check_ports(instance: object, attribute: object, ports: tuple[PortMapping, ...]) -> None:
     for one, other in combinations(ports, 2):
         if one.conflicts(other):
@@ -435,8 +451,10 @@ def _check_ports(instance: object, attribute: object, ports: tuple[PortMapping, 
 
 def _check_mac(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     # IEEE 802 s8.2: the lowest bit of the first octet marks a group; no station is one, nor is it all zeros.
+    if not value:
+        return
     octets = bytes.fromhex(value.replace(":", "")) if _MAC.fullmatch(value) else b""
-    if value and (not any(octets) or octets[0] & 1):
+    if not any(octets) or octets[0] & 1:
         raise ConfigError(
             f"{attribute.name} {value!r}: expected that of one station, as six octets in lower case, such as "
             "02:00:5e:10:00:01"
@@ -461,14 +479,12 @@ class Endpoint:
 
     container: str = attrs.field(validator=_check_container)
     netns: str
-    addresses: tuple[Interface, ...] = attrs.field(converter=tuple[Interface, ...])
+    addresses: tuple[Interface, ...] = attrs.field(converter=_interfaces)
     interface: str = attrs.field(default="eth0", validator=_check_interface_name)
-    ports: tuple[PortMapping, ...] = attrs.field(
-        default=(), converter=tuple[PortMapping, ...], validator=_check_ports
-    )
+    ports: tuple[PortMapping, ...] = attrs.field(default=(), converter=_mappings, validator=_check_ports)
     mac: str = attrs.field(default="", validator=_check_mac)
     network: str = ""
-    aliases: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    aliases: tuple[str, ...] = attrs.field(default=(), converter=_words)
     addresses_only: bool = False
     __repr__ = shown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 from hypothesis import given, strategies as st
@@ -78,7 +78,20 @@ def test_a_prefix_of_numbers_is_the_usual_one(told: tuple[int, int, int]) -> Non
             assert [*made] == [*usual]
 
 
+@given(prefixes(), st.integers(0, (1 << 128) - 1))
+def test_an_interface_of_a_number_in_a_network_is_the_usual_one(told: tuple[int, int, int], bits: int) -> None:
+    """With any number that lies in it."""
+    version, first, length = told
+    number = first | bits & ((1 << (BITS[version] - length)) - 1)
+    kind = IPv4Interface if version == 4 else IPv6Interface
+    for make in (numbers.quick_interface, numbers.plain_interface):
+        made, usual = make(number, numbers.plain_prefix(version, first, length)), kind((number, length))
+        same(made, usual)
+        assert (made.ip, made.network) == (usual.ip, usual.network)
+
+
 def test_this_interpreter_has_what_the_quick_way_knows() -> None:
     """Else it would be the plain one, and nobody would notice but by the time."""
     assert numbers.address is numbers.quick_address
     assert numbers.prefix is numbers.quick_prefix
+    assert numbers.interface is numbers.quick_interface
