@@ -69,6 +69,12 @@ def defaults(page: str, heading: str) -> dict[str, object]:
     return tomllib.loads("\n".join(f"{key} = {default}" for key, default in rows))
 
 
+def as_written(made: attrs.AttrsInstance) -> dict[str, object]:
+    """Return the options of a class as TOML has them."""
+    held = attrs.asdict(made, filter=lambda field, _: field.init)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in held.items()}
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_every_key_is_documented_with_its_default(table: str) -> None:
     """Both ways: no key without a line, no line without a key."""
@@ -81,8 +87,7 @@ def test_every_key_of_the_speaker_is_documented_with_its_default(
     heading: str, made: attrs.AttrsInstance, needed: str
 ) -> None:
     """Both ways, too; what has to be said has none."""
-    shown, held = defaults(BGP_PAGE, heading), attrs.asdict(made, filter=lambda field, _: field.init)
-    held = {key: list(value) if isinstance(value, tuple) else value for key, value in held.items()}
+    shown, held = defaults(BGP_PAGE, heading), as_written(made)
     assert not needed or f"| `{needed}` | " in BGP_PAGE
     assert shown | {needed: ""} == held | {needed: ""}
 
@@ -99,7 +104,7 @@ def test_the_words_for_backends_are_documented_with_their_defaults() -> None:
     config = Config()
     assert documented("store") == {"leases": config.leases.name, "routes": config.routes.name}
     names = {"local": config.local.name, "remote": REMOTE}
-    assert documented("dataplane") == names | attrs.asdict(config.edge)
+    assert documented("dataplane") == names | as_written(config.edge)
     assert documented("kernel") == {"backend": config.kernel.name}
 
 
@@ -114,8 +119,9 @@ def test_no_table_of_the_config_file_is_forgotten() -> None:
 def test_the_shown_configs_are_some() -> None:
     """A reader copies them; one leaves the network to the store."""
     shown = [parse(tomllib.loads(each.text)) for each in blocks("docs/operate.md", "toml")]
-    assert [each.network is None for each in shown] == [False, True]
+    assert [each.network is None for each in shown] == [False, True, True]
     EtcdOptions.read(shown[1].leases.options)
+    assert shown[2].edge.accept_in
 
 
 def test_every_error_is_documented_with_its_exit_code() -> None:
