@@ -117,7 +117,8 @@ class Started:
 def start(topology: Topology, host: Host) -> Started:
     """Start a host's daemon, or the store's server on a host of its own."""
     if host in topology.servers:
-        return launch(host.name, server.command(topology, host, directory(host.name) / "data"))
+        path, data = server.program(topology), directory(host.name) / "data"
+        return launch(host.name, server.command(topology, host, path=path, data=data))
     return start_with(host.name, config(topology, host, edge=topology.edge and has_nftables(host.name)))
 
 

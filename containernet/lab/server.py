@@ -58,10 +58,11 @@ def files(topology: Topology, name: str) -> tuple[Path, Path, Path]:
     return directory / "ca.pem", directory / f"{name}.pem", directory / f"{name}.key"
 
 
-def command(topology: Topology, server: Host, data: Path, *, state: str = "new") -> list[str]:
+def command(topology: Topology, server: Host, *, path: str, data: Path, state: str = "new") -> list[str]:
     """Return the command that runs a server.
 
     Args:
+        path: of the program.
         data: the directory for its data.
         state: `existing`: it joins members that run; of no importance where it has data.
     """
@@ -71,7 +72,7 @@ def command(topology: Topology, server: Host, data: Path, *, state: str = "new")
         f"{each.name}={url}" for each in topology.servers for url in urls(topology, each, PEER_PORT)
     )
     return [
-        program(topology),
+        path,
         f"--name={server.name}",
         f"--data-dir={data}",
         f"--listen-client-urls={clients},{_scheme(topology)}://127.0.0.1:{PORT}",

@@ -17,7 +17,7 @@ from .frr import Frr
 from .gobgp import Gobgp
 from .ours import Ours, OursLikeCalico
 
-pytestmark = pytest.mark.bgp
+pytestmark = [pytest.mark.bgp, pytest.mark.untraced]
 
 # What they do not do. FRR 8.4 knows attribute 23 (RFC 9012), and drops it where it reflects unicast routes.
 QUIRKS: set[tuple[str, type[Daemon]]] = {("tunnels_through_them", Frr)}

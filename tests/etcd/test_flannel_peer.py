@@ -24,7 +24,7 @@ from tests.kernel.labs import PREFIX, SUBNETS, ctl, run, stop, told
 
 from .flannel import TTL, Flannel
 
-pytestmark = [pytest.mark.kernel, pytest.mark.etcd]
+pytestmark = [pytest.mark.kernel, pytest.mark.etcd, pytest.mark.untraced]
 
 OURS, THEIRS, THIRD = "host1", "host2", "host3"
 LEASE_TTL = 600.0

@@ -97,7 +97,9 @@ def join(built: Lab, name: str, room: int) -> None:
     if room:
         namespaces.mount("tmpfs", str(data), "tmpfs", options=f"size={room},mode=0700")
     (place,) = [each for each in built.topology.servers if each.name == name]
-    command = server.command(built.topology, place, data, state="existing")
+    command = server.command(
+        built.topology, place, path=server.program(built.topology), data=data, state="existing"
+    )
     daemons.wait_ready([daemons.launch(name, command)])
 
 

@@ -12,7 +12,7 @@ from containernet.lab.cluster import Lab
 
 from . import labs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 # Octets that are left for a container's packet of an underlay MTU of 1500, with both families in use.
 CONTAINER_MTU = {"bridge": 1500, "host-gw": 1500, "vxlan": 1500 - 70, "ipip": 1500 - 40}

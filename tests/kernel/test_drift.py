@@ -24,7 +24,7 @@ from containernet.lab.cluster import Lab
 
 from . import labs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 # Seconds. In user-mode-linux Python is ten times slower, and a machine may be busy with something else for a
 # moment; neither says anything about the daemon. So the best of a few tries counts, and each must end well.

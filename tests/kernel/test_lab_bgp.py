@@ -19,7 +19,7 @@ from containernet.lab.ping import Tally
 from . import labs
 from .labs import LONG, all_items, log, plug, send, start, stop, wait_until
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 HOLD, RESTART = 3, 5  # seconds; the first is the least that RFC 4271 s4.2 allows
 OPTIONS = (f"hold_time={HOLD}", f"restart_time={RESTART}")

@@ -14,7 +14,7 @@ from containernet.lab.cluster import Lab
 from . import labs
 from .labs import PREFIX, ctl, owners, run, subnets, told
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 
 from containernet.errors import PermissionRefused
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 NOBODY = 65534
 NAME = f"test-{os.getpid()}-user"

@@ -115,6 +115,7 @@ class TestNetlink(
         return bed_with({})
 
 
+@pytest.mark.untraced
 class TestByNexthopObjects(KernelContract, ShowsTablesContract):
     """With an object for every gateway: what others see of routes is the same."""
 

@@ -13,7 +13,7 @@ from containernet.lab.cluster import Lab
 
 from . import labs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 RATE = 100.0  # requests a second
 

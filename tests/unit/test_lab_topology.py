@@ -130,7 +130,7 @@ def test_a_hosts_config_names_every_member_before_any_a_second_time() -> None:
         *(f"http://192.0.2.{number}:2379" for number in (253, 252, 251)),
         *(f"http://[2001:db8:0:a::{number}]:2379" for number in ("fd", "fc", "fb")),
     ]
-    command = server.command(topology, topology.servers[1], Path("data"))
+    command = server.command(topology, topology.servers[1], path="etcd", data=Path("data"))
     assert "--name=store2" in command
     assert "--advertise-client-urls=http://192.0.2.252:2379,http://[2001:db8:0:a::fc]:2379" in command
 
@@ -141,7 +141,7 @@ def test_with_certificates_everybody_shows_his_own() -> None:
     table = tomllib.loads(daemons.config(topology, topology.host(1)))["store"]["etcd"]
     assert table.pop("endpoints") == [f"https://192.0.2.{number}:2379" for number in (253, 252, 251)]
     assert table == {"ca": "/pki/ca.pem", "cert": "/pki/host1.pem", "key": "/pki/host1.key"}
-    command = server.command(topology, topology.servers[1], Path("data"))
+    command = server.command(topology, topology.servers[1], path="etcd", data=Path("data"))
     assert not [word for word in command if "http://" in word]
     for side in ("", "peer-"):
         assert f"--{side}client-cert-auth" in command
