@@ -169,13 +169,18 @@ class Config:
         return Path(self.daemon.state_dir) / "view.json"
 
 
+def go_together(local: str, remote: str) -> bool:
+    """Return whether two dataplanes go together: remote `bridge` looks for containers on a bridge."""
+    return (local, remote) != ("routed", "bridge")
+
+
 def check_pair(local: Choice, remote: Choice) -> None:
-    """Refuse two dataplanes that do not go together: one that finds containers on a bridge, and one without.
+    """Refuse two dataplanes that do not go together.
 
     Raises:
         ConfigError: they are such.
     """
-    if (local.name, remote.name) == ("routed", "bridge"):
+    if not go_together(local.name, remote.name):
         raise ConfigError(
             f"[dataplane] local = {local.name!r} and remote = {remote.name!r}: hosts look for containers on "
             "the bridge, and there is none; choose local = 'bridge', or remote = 'host-gw', 'vxlan' or 'ipip'"

@@ -22,6 +22,7 @@ from typing import Any
 
 import attrs
 
+from ..config import go_together
 from ..errors import ConfigError
 from ..model import Address, Interface, Prefix
 
@@ -106,7 +107,7 @@ def _check_certificates(instance: Topology, attribute: attrs.Attribute[str], val
 
 
 def _check_local(instance: Topology, attribute: attrs.Attribute[str], value: str) -> None:
-    if (value, instance.dataplane) == ("routed", "bridge"):
+    if not go_together(value, instance.dataplane):
         raise ConfigError(f"--dataplane {instance.dataplane} --local {value}: expected --local bridge")
 
 

@@ -637,3 +637,9 @@ class TestUnderlay:
         assert kernel.underlay("lo").addresses == ()  # 127.0.0.1 is of scope host
         with pytest.raises(ConfigError, match=r"no link 'eth7': expected one of .*lo"):
             kernel.underlay("eth7")
+
+    def test_a_link_of_ours_leads_nowhere(self, kernel: NetlinkKernel) -> None:
+        """As in a container that containernet attached, for a daemon that is started in there."""
+        assert kernel.execute([Create(Link(name="cn7", mtu=1400, type=Bridge()))]) == []
+        with pytest.raises(ConfigError, match="link cn7 leads to no other host: containernet made it"):
+            kernel.underlay("cn7")

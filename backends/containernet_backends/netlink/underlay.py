@@ -30,6 +30,11 @@ def find_underlay(socket: NetlinkSocket, interface: str = "") -> UnderlayLink:
             )
     if interface not in links:
         raise ConfigError(f"there is no link {interface!r}: expected one of {present}")
+    if links[interface].ours:
+        raise ConfigError(
+            f"link {interface} leads to no other host: containernet made it, for a container; run the daemon "
+            "on the host, or set interface under [node] to another link"
+        )
     return UnderlayLink(
         name=interface, mtu=links[interface].mtu, addresses=tuple(_addresses(socket, names)[interface])
     )
