@@ -92,11 +92,12 @@ class Hostile:
         """Cut the stream as a session does that is up, and read as many at once as can be."""
         framer = Framer()
         framer.feed(stream)
-        bodies = framer.short_updates()
-        assert [frame(UPDATE, body) for body in bodies][: len(heard)] == heard[: len(bodies)]
-        if bodies:
-            first = next((at for at, body in enumerate(bodies) if reader.remembers(body)), 0)
-            count, crowd = reader.together(bodies[first:])
+        volley = framer.short_updates()
+        assert [frame(UPDATE, body) for body in volley][: len(heard)] == heard[: len(volley)]
+        if volley:
+            volley.skip(next((at for at, body in enumerate(volley) if reader.gathers(body)), 0))
+            count, crowd = reader.together(volley.first(len(volley)))
+            assert len(reader._known) + len(reader._elsewhere) <= 1 << 14
             self.together += count
             assert len(crowd.raws) == len(crowd.nlris) >= count
             for raw in crowd.nlris:

@@ -423,7 +423,7 @@ def joined(effects: list[Effect]) -> list[Effect]:
     result: list[Effect] = []
     for effect in effects:
         if isinstance(effect, Received) and result and isinstance(result[-1], Received):
-            result[-1] = Received(result[-1].bodies + effect.bodies)
+            result[-1] = Received((*result[-1].bodies, *effect.bodies))
         else:
             result.append(effect)
     return result

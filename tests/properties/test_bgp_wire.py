@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from ipaddress import IPv4Address, ip_network
 from itertools import cycle, islice
 from random import Random
@@ -21,7 +22,7 @@ from containernet_backends.bgp import (
     wire_attributes as wire,
 )
 from containernet_backends.bgp.arrival import Judge
-from containernet_backends.bgp.attributes import Attributes
+from containernet_backends.bgp.attributes import AS_SEQUENCE, Attributes, Segment
 from containernet_backends.bgp.capabilities import Capabilities, Restart
 from containernet_backends.bgp.families import FAMILIES, IPV4, IPV6, Family
 from containernet_backends.bgp.hearing import hear
@@ -33,12 +34,14 @@ from containernet_backends.bgp.message import (
     Notification,
     Open,
     RouteRefresh,
+    Volley,
     frame,
+    update as update_of,
     update_fields,
 )
 from containernet_backends.bgp.notification import Violation
 from containernet_backends.bgp.paths import Source
-from containernet_backends.bgp.peering import Local, Negotiated
+from containernet_backends.bgp.peering import Local, Negotiated, Peer
 from containernet_backends.bgp.refusal import Ourselves, suspicious, wrong_prefix
 from containernet_backends.bgp.remote import Remote
 from containernet_backends.bgp.rib import Table
@@ -181,10 +184,10 @@ ODD = [
 
 def slow_split(field: bytes, bits: int) -> list[bytes]:
     """Return the prefixes of a field, read octet by octet as RFC 4271 s4.3 words it."""
-    found, rest = [], list(field)
+    found, rest = [], deque(field)
     while rest:
-        length = rest.pop(0)
-        octets = [rest.pop(0) for _ in range(-(-length // 8))]
+        length = rest.popleft()
+        octets = [rest.popleft() for _ in range(-(-length // 8))]
         if length > bits:
             raise IndexError
         number = int.from_bytes(octets, "big") >> (-length % 8) << (-length % 8)
@@ -200,9 +203,9 @@ def run(lengths: list[int], count: int, seed: int) -> bytes:
     )
 
 
-def clean(field: bytes, bits: int) -> bytes:
-    """Return a good field without spare bits."""
-    return b"".join(slow_split(field, bits))
+def clean(field: bytes) -> bytes:
+    """Return a field without spare bits."""
+    return b"".join(slow_split(field, 255))
 
 
 RUNS = st.builds(
@@ -218,9 +221,9 @@ RUNS = st.builds(
 FIELDS = st.one_of(
     st.binary(max_size=60),
     st.lists(RUNS, max_size=4).map(b"".join),
-    st.tuples(
-        st.lists(RUNS, max_size=3).map(lambda runs: clean(b"".join(runs), 128)), st.binary(max_size=3)
-    ).map(b"".join),
+    st.tuples(st.lists(RUNS, max_size=3).map(lambda runs: clean(b"".join(runs))), st.binary(max_size=3)).map(
+        b"".join
+    ),
 )
 
 
@@ -359,6 +362,30 @@ MANY = st.integers(0, 300).map(lambda number: b"\x18\x0b" + number.to_bytes(2, "
 SETS = [
     Attributes(origin=0, next_hop=IPv4Address("192.0.2.1"), local_pref=preference) for preference in (1, 2, 3)
 ]
+GOOD = wire.encode(SETS[0], ON, family=IPV4)
+MORE = wire.encode(Attributes(origin=0), ON, family=IPV6) + bytes.fromhex("40 05 04 00000001")
+REACH = bytes.fromhex("80 0e 1e 0002 01 10 20010db8000000000000000000000001 00 40 fd00000000000000")
+SEVEN = bytes.fromhex("18 0b0007")
+ODD_UPDATES = {
+    "ORIGIN is wrong, RFC 7606 s7.1": update_of(b"", bytes.fromhex("40010109") + GOOD[4:], SEVEN),
+    "an attribute is cut off, RFC 7606 s4": update_of(b"", GOOD + bytes.fromhex("800404"), SEVEN),
+    "IPv6 alone": update_of(b"", REACH + MORE, b""),
+    "IPv6 as well": update_of(b"", REACH + GOOD, SEVEN),
+    "End-of-RIB": update.end_of_rib(IPV4),
+    "a withdrawal": update_of(SEVEN, b"", b""),
+    "both": update_of(SEVEN, GOOD, SEVEN),
+}
+LOOP = attrs.evolve(SETS[0], as_path=(Segment(AS_SEQUENCE, (1,)),))
+REFUSED = [
+    update_of(b"", wire.encode(LOOP, ON, family=IPV4), SEVEN),
+    update_of(b"", GOOD, bytes.fromhex("18 7f0007")),
+    update_of(b"", GOOD, b"\0"),
+]
+PLAIN = st.builds(
+    lambda attributes, prefix: next(update.pack(IPV4, attributes, [prefix], ON)),
+    st.sampled_from([*SETS, LOOP]),
+    st.integers(0, 80).map(lambda number: 0x180C0000 + number),
+)
 SHORT_UPDATES = st.one_of(
     st.builds(
         lambda attributes, raw: next(update.pack(IPV4, attributes, nlri.inside([raw], IPV4), ON)),
@@ -374,30 +401,58 @@ SHORT_UPDATES = st.one_of(
         lambda raws: next(update.pack_withdrawals(IPV4, nlri.inside(raws, IPV4), ON))
     ),
     st.sampled_from(FAMILIES).map(update.end_of_rib),
+    st.sampled_from([*ODD_UPDATES.values(), *REFUSED]),
 )
 
 
-def heard(bodies: list[bytes], *, at_once: bool) -> dict[nlri.Nlri, list[Attributes]]:
-    """Return what a table holds after these UPDATEs of one peer, which wait together or come one by one."""
+def volley(messages: list[bytes]) -> Volley:
+    """Return short UPDATEs as they are cut off a stream that goes on."""
+    framer = Framer()
+    framer.feed(b"".join(messages) + frame(4, b""))
+    return framer.short_updates()
+
+
+def heard(messages: list[bytes], *, at_once: bool) -> tuple[object, ...]:
+    """Return what there is after these UPDATEs of one peer, which come as a volley or one by one."""
     local = Local(asn=1, router_id=IPv4Address(9))
     table = Table(Judge(ourselves=Ourselves(local)))
     source = Source(address=IPv4Address(1), asn=1, identifier=IPv4Address(1), external=False)
-    remote = Remote(neighbour=None, peer=None, transport=None, session=None, source=source)  # type: ignore[arg-type]
+    remote = Remote(
+        neighbour=None,  # type: ignore[arg-type]
+        peer=Peer(address=IPv4Address(1)),
+        transport=None,  # type: ignore[arg-type]
+        session=None,  # type: ignore[arg-type]
+        source=source,
+    )
     remote.begin(1, ON, now=0.0)
-    for some in [bodies] if at_once else [[each] for each in bodies]:
+    for some in [volley(messages)] if at_once and messages else [(body(each),) for each in messages]:
         remote.hear_updates(some)
         while remote.inbox:
             hear(table, remote)
-    assert (remote.inbox_octets, remote.updates) == (0, len(bodies))
-    assert source.held[IPV4] == len(table.routes[IPV4])
-    return {raw: [path.attributes for path in entry] for raw, entry in table.routes[IPV4].items()}
+    assert (remote.inbox_octets, remote.updates) == (0, len(messages))
+    assert all(source.held[family] == len(table.routes[family]) for family in FAMILIES)
+    said = [
+        (each, [(path.attributes, path.refused) for path in entry])
+        for family in FAMILIES
+        for each, entry in table.routes[family].items()
+    ]
+    return dict(said), remote.faults, remote.complete, source.refused
 
 
-@given(st.lists(SHORT_UPDATES, max_size=120))
+@given(st.lists(SHORT_UPDATES, min_size=16, max_size=40) | st.lists(PLAIN, min_size=20, max_size=50))
 def test_updates_that_wait_together_say_what_each_of_them_says(messages: list[bytes]) -> None:
     """Whatever stands between them, and whatever they name again."""
-    bodies = list(map(body, messages))
-    assert heard(bodies, at_once=True) == heard(bodies, at_once=False)
+    assert heard(messages, at_once=True) == heard(messages, at_once=False)
+
+
+def test_a_volley_in_which_each_update_says_something_new() -> None:
+    """More sets of attributes than are looked at together, and some of them again."""
+    sets = [attrs.evolve(SETS[0], med=number % 700) for number in range(1500)]
+    messages = [
+        next(update.pack(IPV4, each, nlri.inside([b"\x18\x0b" + number.to_bytes(2, "big")], IPV4), ON))
+        for number, each in enumerate(sets)
+    ]
+    assert heard(messages, at_once=True) == heard(messages, at_once=False)
 
 
 @given(st.lists(SHORT_UPDATES | st.sampled_from([frame(4, b""), frame(2, bytes(300))]), max_size=30), st.data())
@@ -408,6 +463,7 @@ def test_short_updates_are_cut_off_as_they_come(messages: list[bytes], data: st.
     for piece in (stream[: (cut := data.draw(st.integers(0, len(stream))))], stream[cut:]):
         framer.feed(piece)
         some = framer.short_updates()
+        assert len(some) == len(list(some))
         found += [frame(2, each) for each in some] + [frame(kind, rest) for kind, rest in framer]
         assert found == messages[: len(found)]
     assert found == messages
@@ -424,17 +480,36 @@ def test_markers_inside_of_an_update_are_no_markers(odd: bytes) -> None:
     assert [frame(2, each) for each in framer.short_updates()] + [frame(*each) for each in framer] == messages
 
 
-def test_short_updates_with_attributes_that_are_known_are_read_together() -> None:
-    """Up to the first that withdraws a prefix, says something new, or cannot be read."""
+@pytest.mark.parametrize("odd", ODD_UPDATES.values(), ids=ODD_UPDATES)
+def test_short_updates_are_read_together(odd: bytes) -> None:
+    """Up to the first that says more than IPv4 prefixes, or has something wrong with it."""
     reader = update.Reader(ON)
     some = nlri.inside(FEW[:3], IPV4)
-    one, two, three = (body(next(update.pack(IPV4, SETS[0], [each], ON))) for each in some)
-    withdrawal = body(next(update.pack_withdrawals(IPV4, some[:1], ON)))
-    new = body(next(update.pack(IPV4, SETS[1], some[:1], ON)))
-    assert reader.together([one, two])[0] == 0, "what the attributes say is not known yet"
-    reader.read(one)
-    for last in (new, withdrawal, body(update.end_of_rib(IPV4))):
-        count, crowd = reader.together([one, two, three, last])
-        assert count == 3
-        assert list(crowd.groups.values()) == [some]
-    assert reader.together([one, two, three + b"\x18\x0a"])[0] == 0
+    one, two, three = (next(update.pack(IPV4, SETS[0], [each], ON)) for each in some)
+    count, crowd = reader.together(volley([one, two, three, odd, one]))
+    assert count == 3
+    assert list(crowd.groups.values()) == [some]
+    assert reader.together(volley([odd, one]))[0] == 0
+
+
+def test_short_updates_of_which_one_is_malformed_are_read_alone() -> None:
+    """Nobody knows where a prefix begins then; and what stands in a field of prefixes is no attribute."""
+    reader = update.Reader(ON)
+    one = update_of(b"", GOOD, SEVEN)
+    assert reader.together(volley([one, update_of(b"", GOOD, SEVEN + b"\x18\x0a")]))[0] == 0
+    assert reader.together(volley([update_of(bytes([0, len(GOOD)]) + GOOD + SEVEN, b"", b""), one]))[0] == 0
+
+
+def test_what_a_volley_says_again_after_a_refresh_began_stays() -> None:
+    """RFC 7313 s4: with the same octets as before, which the table remembers, and yet of the new epoch."""
+    local = Local(asn=1, router_id=IPv4Address(9))
+    table = Table(Judge(ourselves=Ourselves(local)))
+    source = Source(address=IPv4Address(1), asn=1, identifier=IPv4Address(1), external=False)
+    reader = update.Reader(ON)
+    for _ in range(2):
+        table.begin_refresh(source, IPV4)
+        _, crowd = reader.together(volley([update_of(b"", GOOD, SEVEN), update_of(b"", GOOD, FEW[0])]))
+        assert table.learn_together(source, crowd)
+        table.routes[IPV4].clear()
+        assert table.learn_together(source, crowd)
+        assert {path.epoch for entry in table.routes[IPV4].values() for path in entry} == {source.epoch[IPV4]}

@@ -634,6 +634,20 @@ def test_graceful_restart_is_offered_for_what_the_peer_named_once_it_is_known() 
 # Messages of an established session
 
 
+def test_many_short_updates_are_passed_on_as_they_came() -> None:
+    """However they are cut, and what stands between them in its place."""
+    bodies = [bytes(4) + bytes([24, 10, 4, at]) for at in range(80)]
+    updates = [message.frame(message.UPDATE, body) for body in bodies]
+    stream = b"".join([*updates[:60], RouteRefresh(IPV6).encode(), *updates[60:]])
+    for size in (1, 100, 1000, len(stream)):
+        rig, heard = Rig().to("Established"), list[object]()
+        for at in range(0, len(stream), size):
+            rig.hear(stream[at : at + size])
+            for effect in rig.done:
+                heard += effect.bodies if isinstance(effect, Received) else [effect]
+        assert heard == [*bodies[:60], Refresh(IPV6, 0), *bodies[60:]]
+
+
 def test_updates_are_passed_on_together_and_in_their_order() -> None:
     """Raw, and before whatever comes after them; cut anywhere."""
     bodies = [bytes(4), b"\0\3\x18\x0a\4\0\0", b"\0\2\x10\x0b\0\0"]

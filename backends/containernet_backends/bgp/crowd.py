@@ -7,34 +7,49 @@ them; what an UPDATE says that is not of this kind is for `update.Reader.read`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import takewhile
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from . import nlri
-from .attributes import Attributes
 from .families import IPV4
+from .message import Volley
 from .nlri import Nlri
-
-LONGEST = 236  # octets of an UPDATE without its header: with it 255
-
-_LENGTHS = itemgetter(slice(0, 4))  # of an UPDATE without withdrawn routes: those of both fields
+from .wire_attributes import Understood
 
 
 class Crowd(NamedTuple):
     """IPv4 prefixes, each with the octets of the attributes that were said of it.
 
     Args:
-        attributes: what these octets mean.
+        known: what these octets mean, among others.
         raws, nlris: side by side, in the order of the UPDATEs; a prefix may be there again.
         firsts: the first octets of their addresses, as `nlri.split` returns them.
     """
 
-    attributes: Mapping[bytes, Attributes]
+    known: Mapping[bytes, Understood]
     raws: list[bytes]
     nlris: list[Nlri]
     firsts: bytes
+
+    @classmethod
+    def of(cls, known: Mapping[bytes, Understood], raws: list[bytes], fields: list[bytes]) -> Self:
+        """Return what UPDATEs announce, of which these are the attributes and the prefixes.
+
+        Raises:
+            Violation: a field of prefixes is malformed; `Reader.read` says whose.
+        """
+        single = nlri.split_single(fields)
+        if single is not None:
+            return cls(known, raws, *single)
+        prefixes = [nlri.split(field, IPV4) for field in fields]
+        return cls(
+            known,
+            [raw for raw, (some, _) in zip(raws, prefixes, strict=True) for _ in some],
+            [each for some, _ in prefixes for each in some],
+            b"".join([firsts for _, firsts in prefixes]),
+        )
 
     @property
     def groups(self) -> Mapping[bytes, list[Nlri]]:
@@ -45,39 +60,23 @@ class Crowd(NamedTuple):
         return found
 
 
-def gathered(bodies: Sequence[bytes], known: set[bytes]) -> tuple[int, list[bytes], list[Nlri], bytes]:
-    """Return how many of the first UPDATEs only announce IPv4 prefixes; and what a Crowd has of them.
+def gathered(volley: Volley) -> tuple[list[bytes], list[bytes]]:
+    """Return attributes and prefixes, as octets, of the first UPDATEs that only announce IPv4 prefixes.
 
     Args:
-        known: the octets of attributes that they may have.
-
-    Raises:
-        Violation: a field of prefixes is malformed; `Reader.read` says whose.
+        volley: none of its UPDATEs was taken away.
     """
-    lengths = list(map(_LENGTHS, bodies))
-    starts = {each: _start(each) for each in set(lengths)}
-    if len(starts) == 1 and (start := starts[lengths[0]]):  # all are alike, as it often is
-        raws = list(map(itemgetter(slice(4, start)), bodies))
-        fields = list(map(itemgetter(slice(start, None)), bodies))
+    # Nothing is withdrawn (two octets), and the attributes are no longer than the message (the first of two).
+    zeros = [volley.heads[at::6] for at in (2, 3, 4)]
+    count = min(len(each) - len(each.lstrip(b"\0")) for each in zeros)
+    tails, sizes = volley.tails[:count], volley.heads[5 : 6 * count : 6]
+    if count and sizes.count(sizes[0]) == count:  # all are alike, as it often is
+        start = 6 + sizes[0]
+        raws = list(map(itemgetter(slice(6, start)), tails))
+        fields = list(map(itemgetter(slice(start, None)), tails))
     else:
-        begins = list(takewhile(bool, map(starts.__getitem__, lengths)))
-        raws = [body[4:start] for body, start in zip(bodies, begins, strict=False)]
-        fields = [body[start:] for body, start in zip(bodies, begins, strict=False)]
-    if not known.issuperset(raws) or not all(fields):
-        good = zip(map(known.__contains__, raws), fields, strict=True)
-        del raws[len(list(takewhile(all, good))) :]
-    del fields[len(raws) :]
-    if nlri.are_single(fields):
-        return len(raws), raws, *nlri.split(b"".join(fields), IPV4)
-    prefixes = [nlri.split(field, IPV4) for field in fields]
-    return (
-        len(raws),
-        [raw for raw, (some, _) in zip(raws, prefixes, strict=True) for _ in some],
-        [each for some, _ in prefixes for each in some],
-        b"".join([firsts for _, firsts in prefixes]),
-    )
-
-
-def _start(lengths: bytes) -> int:
-    """Return where the prefixes begin; 0: routes are withdrawn before them."""
-    return 4 + int.from_bytes(lengths[2:], "big") if lengths[:2] == b"\0\0" else 0
+        raws = [tail[6 : 6 + size] for tail, size in zip(tails, sizes, strict=True)]
+        fields = [tail[6 + size :] for tail, size in zip(tails, sizes, strict=True)]
+    if not all(fields):
+        fields = list(takewhile(bool, fields))
+    return raws[: len(fields)], fields

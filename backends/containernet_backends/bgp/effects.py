@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from .families import Family
-from .message import Notification
+from .message import Notification, Volley
 from .peering import Negotiated
 
 
@@ -50,9 +50,13 @@ class Up:
 
 @attrs.frozen
 class Received:
-    """UPDATEs of the established session, as they came: bodies, in their order, not yet looked at."""
+    """UPDATEs of the established session, as they came: bodies, in their order, not yet looked at.
 
-    bodies: tuple[bytes, ...]
+    Args:
+        bodies: a Volley: they are short, and many.
+    """
+
+    bodies: tuple[bytes, ...] | Volley
 
 
 @attrs.frozen

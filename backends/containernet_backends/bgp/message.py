@@ -52,8 +52,7 @@ _MINIMUM = {OPEN: 29, UPDATE: 23, NOTIFICATION: 21, KEEPALIVE: 19, ROUTE_REFRESH
 _LEAST = _MINIMUM[UPDATE]
 _KEEPALIVE = _HEADER.pack(_MARKER, HEADER, KEEPALIVE)
 _SHORT = _MARKER + b"\0"  # how a message of less than 256 octets begins
-_SHORT_HEAD = itemgetter(slice(0, 2))  # what follows: the other octet of its length, and its type
-_SHORT_BODY = itemgetter(slice(2, None))
+_SHORT_HEAD = itemgetter(slice(0, 6))  # what follows: length, type, and the lengths of two fields of an UPDATE
 _SHORT_SIZES = frozenset(range(_LEAST - len(_SHORT), 256 - len(_SHORT)))  # of all that follows
 _SHORT_LENGTHS = bytes((size + len(_SHORT)) % 256 for size in range(256))  # what the length then has to be
 
@@ -66,6 +65,56 @@ def frame(type: int, body: bytes) -> bytes:
 def keepalive() -> bytes:
     """Return a KEEPALIVE message."""
     return _KEEPALIVE
+
+
+FEW = 16  # UPDATEs that are no volley
+
+
+class Volley:
+    """UPDATEs of less than 256 octets, one after the other; some of the first may have been taken away.
+
+    Args:
+        tails: of each what follows the first octet of its length.
+        heads: of each tail the first six octets: the other octet of the length, the type, and the lengths of
+            withdrawn routes and of attributes.
+        octets: in all tails.
+
+    Attributes:
+        octets: in those that are left.
+    """
+
+    __slots__ = ("_at", "heads", "octets", "tails")
+
+    def __init__(self, tails: list[bytes], heads: bytes, octets: int) -> None:
+        self.tails = tails
+        self.heads = heads
+        self.octets = octets
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self.tails) - self._at
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield their bodies."""
+        return (tail[2:] for tail in self.tails[self._at :])
+
+    @property
+    def body(self) -> bytes:
+        """The first one's."""
+        return self.tails[self._at][2:]
+
+    def first(self, most: int) -> Volley:
+        """Return up to `most` of the first."""
+        at, to = self._at, self._at + most
+        if not at and to >= len(self.tails):
+            return self
+        tails = self.tails[at:to]
+        return Volley(tails, self.heads[6 * at : 6 * to], sum(map(len, tails)))
+
+    def skip(self, count: int) -> None:
+        """Take the first away."""
+        at, self._at = self._at, self._at + count
+        self.octets -= sum(map(len, self.tails[at : self._at])) if len(self) else self.octets
 
 
 class Framer:
@@ -87,22 +136,24 @@ class Framer:
         """Take what the peer sent next."""
         self._buffer += data
 
-    def short_updates(self) -> list[bytes]:
-        """Take the UPDATEs of less than 256 octets that come next, but for the last; return their bodies.
+    def short_updates(self) -> Volley:
+        """Take the UPDATEs of less than 256 octets that come next, but for the last.
 
         Often there are thousands: some tell a table prefix by prefix. They are cut where markers are, and that
         is right if every length says so.
         """
         before, *pieces = bytes(self._buffer).split(_SHORT)
         if before or len(pieces) < 2:
-            return []
+            return Volley([], b"", 0)
         del pieces[-1]
         sizes, heads = list(map(len, pieces)), b"".join(map(_SHORT_HEAD, pieces))
-        good = _SHORT_SIZES.issuperset(sizes) and heads[::2] == bytes(sizes).translate(_SHORT_LENGTHS)
-        if not good or heads[1::2] != bytes([UPDATE]) * len(pieces):
+        good = _SHORT_SIZES.issuperset(sizes) and heads[::6] == bytes(sizes).translate(_SHORT_LENGTHS)
+        if not good or heads[1::6] != bytes([UPDATE]) * len(pieces):
             del pieces[next(at for at, piece in enumerate(pieces) if not _is_short_update(piece)) :]
-        del self._buffer[: sum(sizes[: len(pieces)]) + len(_SHORT) * len(pieces)]
-        return list(map(_SHORT_BODY, pieces))
+            heads = b"".join(map(_SHORT_HEAD, pieces))
+        octets = sum(sizes[: len(pieces)])
+        del self._buffer[: octets + len(_SHORT) * len(pieces)]
+        return Volley(pieces, heads, octets)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Yield type and body of each message that is complete.

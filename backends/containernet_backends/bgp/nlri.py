@@ -156,9 +156,16 @@ def _cutter(width: int, count: int, afi: int) -> Callable[[bytes, int], Iterable
     return cut if afi != IPV4.afi else lambda field, at: map(int.from_bytes, cut(field, at))
 
 
-def are_single(fields: Sequence[bytes]) -> bool:
-    """Return whether each of these IPv4 fields, none of which is empty, is one prefix."""
-    return bytes(map(_LENGTH, fields)).translate(_OCTETS[IPV4.afi]) == bytes(map(len, fields))
+def split_single(fields: Sequence[bytes]) -> tuple[list[Nlri], bytes] | None:
+    """Return what `split` returns for all of these IPv4 fields, if each is one prefix; else None.
+
+    Args:
+        fields: none is empty, or has more than 255 octets.
+    """
+    field, sizes = b"".join(fields), bytes(map(len, fields))
+    alike = sizes.count(sizes[:1]) == len(sizes)
+    lengths = field[:: sizes[0]] if field and alike else bytes(map(_LENGTH, fields))
+    return split(field, IPV4) if lengths.translate(_OCTETS[IPV4.afi]) == sizes else None
 
 
 def _spare_bits(lengths: bytes, lasts: bytes) -> int:

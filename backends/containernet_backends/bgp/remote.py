@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection
 from ipaddress import IPv4Address
-from itertools import islice, takewhile
 
 import attrs
 
 from containernet.model import Address
 
 from .connection import earliest
-from .crowd import LONGEST
 from .export import Member
 from .families import Family
+from .message import Volley
 from .options import BgpOptions, Neighbour
 from .paths import Source
 from .peering import Negotiated, Peer
@@ -28,9 +26,7 @@ OVERHEAD = 64  # octets of memory that each of them takes beside its own: the sh
 FAULTS = 100  # kinds of errors that are told apart
 OUTBOX = 1 << 18  # octets that may wait for a peer; then it is told no more for a while
 
-_SHORT = frozenset(range(4, LONGEST + 1))  # octets of short UPDATEs
-
-Said = bytes | tuple[int, Family]  # an UPDATE, or a mark between them (RFC 7313): subtype and family
+Said = bytes | Volley | tuple[int, Family]  # UPDATEs, or a mark between them (RFC 7313): subtype and family
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -114,31 +110,32 @@ class Remote:
         idle = not self.pipes and self.stale_at is None and not self.established
         return self.peer.dynamic and idle and not self.shut
 
-    def hear(self, said: Said) -> None:
-        """Put something behind what waits for the table."""
-        self.inbox.append(said)
-        self.inbox_octets += len(said) + OVERHEAD
+    def hear(self, mark: tuple[int, Family]) -> None:
+        """Put a mark behind what waits for the table."""
+        self.inbox.append(mark)
+        self.inbox_octets += len(mark) + OVERHEAD
 
-    def hear_updates(self, bodies: Collection[bytes]) -> None:
+    def hear_updates(self, bodies: tuple[bytes, ...] | Volley) -> None:
         """Put UPDATEs behind what waits for the table."""
-        self.inbox.extend(bodies)
-        self.inbox_octets += sum(map(len, bodies)) + OVERHEAD * len(bodies)
+        if isinstance(bodies, Volley):
+            self.inbox.append(bodies)
+            self.inbox_octets += bodies.octets + OVERHEAD * len(bodies)
+        else:
+            self.inbox.extend(bodies)
+            self.inbox_octets += sum(map(len, bodies)) + OVERHEAD * len(bodies)
 
-    def next_updates(self, most: int) -> list[bytes]:
-        """Return so many of the short UPDATEs that wait for the table, up to what is none; they stay there."""
-        some = list(islice(self.inbox, most))
-        if not _SHORT.issuperset(map(len, some)):  # a mark has a length of two
-            some = list(takewhile(lambda said: len(said) in _SHORT, some))
-        return some  # type: ignore[return-value]  # no mark is among them
-
-    def skip(self, count: int) -> None:
-        """Take the first of what waits for the table away."""
-        if count == len(self.inbox):
-            self.inbox.clear()
-            self.inbox_octets = 0
-            return
-        taken = [self.inbox.popleft() for _ in range(count)]
-        self.inbox_octets -= sum(map(len, taken)) + OVERHEAD * count
+    def skip(self, count: int = 1) -> None:
+        """Take the first of what waits for the table away; of a volley so many of the first."""
+        said = self.inbox[0]
+        if isinstance(said, Volley):
+            before = said.octets
+            said.skip(count)
+            self.inbox_octets -= before - said.octets + OVERHEAD * count
+            if said:
+                return
+        else:
+            self.inbox_octets -= len(said) + OVERHEAD
+        self.inbox.popleft()
 
     def note_fault(self, fault: str) -> bool:
         """Count an error by its kind, and return whether it is the first of its kind.

@@ -15,6 +15,7 @@ Until they
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -88,6 +89,7 @@ class Table:
         self.routes: dict[Family, dict[Nlri, Entry]] = {family: {} for family in FAMILIES}
         self._watches: dict[Family, list[Watch]] = {family: [] for family in FAMILIES}
         self._known: dict[Source, dict[tuple[Family, Attributes], Arrival]] = {}
+        self._alone: dict[Source, dict[bytes, Entry]] = {}  # by the octets of attributes, see `_entries`
         self._merged: dict[tuple[Entry, Path], Entry] = {}
         self._sweeps: dict[Family, Iterator[int]] = {}
         self._sweep_again: set[Family] = set()
@@ -133,24 +135,36 @@ class Table:
         Raises:
             Violation: as in `learn`.
         """
-        routes = self.routes[IPV4]
-        paths = {
-            raw: self._arrival(source, IPV4, attributes).plain for raw, attributes in crowd.attributes.items()
-        }
-        alone = {raw: path.alone if path else () for raw, path in paths.items()}
-        entries = dict(zip(crowd.nlris, map(alone.__getitem__, crowd.raws), strict=True))
-        if len(entries) != len(crowd.nlris):
+        routes, nlris, closely = self.routes[IPV4], crowd.nlris, suspicious(IPV4, crowd.firsts)
+        entries = self._entries(source, crowd)
+        if all(entries) and not closely and nlris[0] not in routes:  # most probably all are new
+            known = len(routes)
+            deque(map(routes.setdefault, nlris, entries), 0)
+            count = len(routes) - known
+            if count == len(nlris):
+                self._appeared(source, IPV4, nlris)
+                _check_share(source, IPV4)
+                return True
+            for _ in range(count):
+                routes.popitem()
+        if len(set(nlris)) != len(nlris):
             return False
-        plain = all(path and not (path.refused or path.weight) for path in paths.values())
-        closely = suspicious(IPV4, crowd.firsts)
-        if plain and not closely and routes.keys().isdisjoint(entries):
-            routes.update(entries)
-            self._appeared(source, IPV4, entries)
-        else:
-            for raw, nlris in crowd.groups.items():
-                self._learn(source, IPV4, crowd.attributes[raw], 0, nlris, closely=closely)
+        for raw, some in crowd.groups.items():
+            self._learn(source, IPV4, crowd.known[raw].attributes, 0, some, closely=closely)
         _check_share(source, IPV4)
         return True
+
+    def _entries(self, source: Source, crowd: Crowd) -> list[Entry]:
+        """Return the entry of each prefix of a crowd if nobody else speaks of it; empty: it takes more."""
+        alone = self._alone.setdefault(source, {})
+        with contextlib.suppress(KeyError):
+            return list(map(alone.__getitem__, crowd.raws))
+        if len(alone) >= _REMEMBERED:
+            alone.clear()
+        for raw in set(crowd.raws).difference(alone):
+            path = self._arrival(source, IPV4, crowd.known[raw].attributes).plain
+            alone[raw] = path.alone if path and not (path.refused or path.weight) else ()
+        return list(map(alone.__getitem__, crowd.raws))
 
     def leave(self, source: Source, keep: Iterable[Family] = ()) -> None:
         """The session with `source` is over.
@@ -243,6 +257,7 @@ class Table:
     def _new_epoch(self, source: Source, family: Family) -> None:
         source.epoch[family] += 1
         self._known.pop(source, None)
+        self._alone.pop(source, None)
         self._merged.clear()
 
     def _sweep(self, family: Family) -> None:

@@ -32,6 +32,7 @@ from .connection import Connection, State, earliest
 from .effects import Abandon, Close, Dial, Down, Effect, Received, Refresh, Up, Write
 from .ending import farewell, kept, verdict
 from .message import (
+    FEW,
     HEADER,
     KEEPALIVE,
     NOTIFICATION,
@@ -263,8 +264,13 @@ class Session:
         if one is None:
             return self._done(now)
         one.framer.feed(data)
-        updates = one.framer.short_updates() if one.state is State.ESTABLISHED else []
-        kind = UPDATE if updates else 0
+        kind, updates = 0, list[bytes]()
+        if one.state is State.ESTABLISHED and (volley := one.framer.short_updates()):
+            kind = UPDATE
+            if len(volley) < FEW:
+                updates += volley
+            else:
+                self._effects.append(Received(volley))
         try:
             for kind, body in one.framer:
                 if kind == UPDATE and one.state is State.ESTABLISHED:  # event 27

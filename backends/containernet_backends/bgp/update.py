@@ -13,7 +13,7 @@ import contextlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 import attrs
@@ -24,7 +24,7 @@ from . import nlri, wire_attributes as wire
 from .attributes import Attributes
 from .crowd import Crowd, gathered
 from .families import IPV4, IPV6, Family
-from .message import EXTENDED_MAXIMUM, HEADER, MAXIMUM, update, update_fields
+from .message import EXTENDED_MAXIMUM, FEW, HEADER, MAXIMUM, Volley, update, update_fields
 from .nlri import Nlri
 from .notification import (
     MALFORMED_ATTRIBUTES,
@@ -77,7 +77,8 @@ class Reading(NamedTuple):
 
 _MOST_FAULTS = 16
 _MOST_REMEMBERED = 1 << 14  # sets of attributes
-FEW, _MANY = 16, 16384  # UPDATEs that are read together: some ms
+_MANY = 16384  # UPDATEs that are read together: some ms
+_NEW = 256  # sets of attributes that are new to those: as long
 _MOST_OCTETS = 1 << 20  # in which they are written; as values they take up to thirty times as much
 
 
@@ -124,25 +125,40 @@ class Reader:
                 return again
         return self._read(withdrawn, field, prefixes)
 
-    def remembers(self, body: bytes) -> bool:
+    def gathers(self, body: bytes) -> bool:
         """Return whether it is worth a try to read this UPDATE together with those behind it."""
-        return body[4 : 4 + (body[2] << 8 | body[3])] in self._clean
+        return self._plain and not body[0] and not body[1] and len(body) > 4 + (body[2] << 8 | body[3])
 
-    def together(self, bodies: Sequence[bytes]) -> tuple[int, Crowd]:
+    def together(self, volley: Volley) -> tuple[int, Crowd]:
         """Return how many of the first of some UPDATEs can be read together, and what they announce.
 
-        They are short, announce IPv4 prefixes, and their attributes are remembered; `read` is for the one
-        behind them, and says what is wrong with it.
+        They announce IPv4 prefixes, and nothing is wrong with their attributes; `read` is for the one behind
+        them, and says what is.
 
         Args:
-            bodies: at most `several` of them, all short.
+            volley: at most `several` of them, of which none was taken away.
         """
-        count, raws, nlris, firsts = 0, list[bytes](), list[Nlri](), b""
-        if self._plain:
-            with contextlib.suppress(Violation):
-                count, raws, nlris, firsts = gathered(bodies, self._clean)
-        self.several = min(2 * self.several, _MANY) if count == len(bodies) else FEW
-        return count, Crowd({raw: self._known[raw].attributes for raw in set(raws)}, raws, nlris, firsts)
+        raws, fields = gathered(volley) if self._plain else ([], [])
+        if not self._clean.issuperset(raws):
+            self._get_to_know(raws)
+            raws = list(takewhile(self._clean.__contains__, raws))
+        count = len(raws)
+        try:
+            crowd = Crowd.of(self._known, raws, fields[:count])
+        except Violation:
+            count, crowd = 0, Crowd(self._known, [], [], b"")
+        self.several = min(2 * self.several, _MANY) if count == len(volley) else FEW
+        return count, crowd
+
+    def _get_to_know(self, raws: Sequence[bytes]) -> None:
+        """Find out what some of these sets of attributes mean, the first that are new and easy to read."""
+        new = list(islice((raw for raw in dict.fromkeys(raws) if raw not in self._known), _NEW))
+        self._make_room(sum(map(len, new)), len(new))
+        for raw in new:
+            pieces, faults = wire.cut(raw)
+            if not faults and not any(piece.type in _MULTIPROTOCOL for piece in pieces):
+                with contextlib.suppress(Violation):
+                    self._understand(raw, pieces)
 
     def _again(self, field: bytes) -> Reading | None:
         """Return what an MP_REACH_NLRI says in front of attributes that are remembered with its next hop."""
@@ -202,11 +218,14 @@ class Reader:
     def _understood(self, raw: bytes, pieces: list[Piece]) -> Understood:
         known = self._known.get(raw)
         if known is None:
-            known = wire.understand(pieces, self._negotiated)
             self._make_room(len(raw))
-            self._known[raw] = known
-            if known.complete:
-                self._clean.add(raw)
+            known = self._understand(raw, pieces)
+        return known
+
+    def _understand(self, raw: bytes, pieces: list[Piece]) -> Understood:
+        known = self._known[raw] = wire.understand(pieces, self._negotiated)
+        if known.complete:
+            self._clean.add(raw)
         return known
 
     def _with_next_hop(self, rest: bytes, known: Understood, reach: _Reach, faults: list[Fault]) -> Attributes:
@@ -219,9 +238,10 @@ class Reader:
         self._elsewhere[rest, reach.head] = reach.family, attributes, not faults
         return attributes
 
-    def _make_room(self, octets: int) -> None:
+    def _make_room(self, octets: int, count: int = 1) -> None:
         self._octets += octets
-        if self._octets > _MOST_OCTETS or len(self._known) + len(self._elsewhere) >= _MOST_REMEMBERED:
+        full = len(self._known) + len(self._elsewhere) + count > _MOST_REMEMBERED
+        if self._octets > _MOST_OCTETS or full:
             self._known.clear()
             self._clean.clear()
             self._elsewhere.clear()
