@@ -113,8 +113,12 @@ class Reader:
         """
         if self._plain and not body[0] and not body[1]:  # the common case: prefixes, and nothing withdrawn
             at = 4 + (body[2] << 8 | body[3])
-            known = self._known.get(body[4:at])
-            if known is not None and known.complete and (prefixes := body[at:]):
+            raw, prefixes = body[4:at], body[at:]
+            known = self._known.get(raw)
+            if known is None and prefixes:
+                self._make_room(len(raw))
+                known = self._get_to_know(raw)
+            if known is not None and known.complete and prefixes:
                 nlris, firsts = nlri.split(prefixes, IPV4)
                 announcement = _new(Announcement, (IPV4, known.attributes, nlris, None, firsts))
                 return _new(Reading, ((announcement,), (), None, ()))
@@ -140,7 +144,7 @@ class Reader:
         """
         raws, fields = gathered(volley) if self._plain else ([], [])
         if not self._clean.issuperset(raws):
-            self._get_to_know(raws)
+            self._get_to_know_some(raws)
             raws = list(takewhile(self._clean.__contains__, raws))
         count = len(raws)
         try:
@@ -150,15 +154,20 @@ class Reader:
         self.several = min(2 * self.several, _MANY) if count == len(volley) else FEW
         return count, crowd
 
-    def _get_to_know(self, raws: Sequence[bytes]) -> None:
-        """Find out what some of these sets of attributes mean, the first that are new and easy to read."""
+    def _get_to_know_some(self, raws: Sequence[bytes]) -> None:
+        """Find out what the first of these sets of attributes mean that are new."""
         new = list(islice((raw for raw in dict.fromkeys(raws) if raw not in self._known), _NEW))
         self._make_room(sum(map(len, new)), len(new))
         for raw in new:
-            pieces, faults = wire.cut(raw)
-            if not faults and not any(piece.type in _MULTIPROTOCOL for piece in pieces):
-                with contextlib.suppress(Violation):
-                    self._understand(raw, pieces)
+            self._get_to_know(raw)
+
+    def _get_to_know(self, raw: bytes) -> Understood | None:
+        """Find out what attributes mean; None where that is hard: one has prefixes in it, or is cut off."""
+        pieces, faults = wire.cut(raw)
+        if not faults and _MULTIPROTOCOL.isdisjoint([piece.type for piece in pieces]):
+            with contextlib.suppress(Violation):
+                return self._understand(raw, pieces)
+        return None
 
     def _again(self, field: bytes) -> Reading | None:
         """Return what an MP_REACH_NLRI says in front of attributes that are remembered with its next hop."""
@@ -270,7 +279,7 @@ class Reader:
 _new = tuple.__new__  # a third of the time of a named tuple's own constructor
 _FIRST = bytes([wire.MP_REACH_NLRI])  # RFC 7606 s5.1: where it is found
 _FLAGS = wire.OPTIONAL | wire.TRANSITIVE
-_MULTIPROTOCOL = (wire.MP_REACH_NLRI, wire.MP_UNREACH_NLRI)
+_MULTIPROTOCOL = frozenset({wire.MP_REACH_NLRI, wire.MP_UNREACH_NLRI})
 _MANDATORY = (wire.ORIGIN, wire.AS_PATH, wire.NEXT_HOP)  # RFC 4271 s5
 _MANDATORY_ELSEWHERE = (wire.ORIGIN, wire.AS_PATH)  # RFC 4760 s3
 
