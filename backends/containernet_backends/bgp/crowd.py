@@ -25,7 +25,7 @@ class Crowd(NamedTuple):
     Args:
         known: what these octets mean, among others.
         raws, nlris: side by side, in the order of the UPDATEs; a prefix may be there again.
-        firsts: the first octets of their addresses, as `nlri.split` returns them.
+        firsts: the first octets of their addresses, in any order.
     """
 
     known: Mapping[bytes, Understood]

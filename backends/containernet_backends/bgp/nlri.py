@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network
@@ -46,7 +47,7 @@ _OCTETS = {  # that a prefix of each length takes; 0: there is none so long
 _AS_LONG = {  # the lengths of prefixes that take so many octets
     octets: bytes(length for length in range(129) if 1 + (length + 7) // 8 == octets) for octets in range(1, 18)
 }
-_FEW, _MOST, _MOST_RUNS = 8, 1024, 64
+_MOST, _MOST_RUNS = 1024, 64
 _SPARE = bytes(0xFF >> length % 8 if length % 8 else 0 for length in range(256))  # bits of their last octets
 _WIDTHS = bytes(max(1, (bits + 7) // 8) for bits in range(41))  # octets of a number of so many bits
 _NUMBERS = {1: "B", 2: "H", 4: "I"}  # octets that `struct` takes for a number
@@ -92,7 +93,7 @@ def join(nlris: Sequence[Nlri]) -> bytes:
 
 
 def firsts(raws: Iterable[bytes]) -> bytes:
-    """Return the first octet of each address, of prefixes as they are on the wire; 0 where it has none."""
+    """Return the first octet of each prefix's address, of some as on the wire; 0 where it has none."""
     some = list(raws)
     try:
         return bytes(map(_FIRST, some))
@@ -101,7 +102,7 @@ def firsts(raws: Iterable[bytes]) -> bytes:
 
 
 def split(field: bytes, family: Family) -> tuple[list[Nlri], bytes]:
-    """Return the prefixes in `field`, in their order, and what `firsts` returns for them.
+    """Return the prefixes in `field`, in their order, and the octets of `firsts`, in any order.
 
     Raises:
         Violation: a prefix is longer than an address, or the last one is cut off (RFC 7606 s5.3). Then nothing
@@ -125,35 +126,41 @@ def _runs(field: bytes, family: Family) -> tuple[list[Nlri], bytes, int]:
     Neighbours that take as many octets are cut off together.
     """
     found: list[Nlri] = []
-    lengths, begin, lasts = [], [], []
+    pieces: defaultdict[int, list[bytes]] = defaultdict(list)  # by the octets that a prefix takes there
     at, size, widths = 0, len(field), _OCTETS[family.afi]
     for _ in range(_MOST_RUNS):
         if at == size or not (width := widths[field[at]]):
             break
-        end, count = at + width, 1
-        if end < size and widths[field[end]] == width:
-            column = field[at::width]
-            count = min(len(column) - len(column.lstrip(_AS_LONG[width])), (size - at) // width, _MOST)
-            end = at + count * width
-        elif end > size:
+        end = at + width
+        if end > size:
             break
-        lengths.append(field[at:end:width])
-        begin.append(field[at + 1 : end : width] if width > 1 else bytes(count))
-        lasts.append(field[at + width - 1 : end : width])
-        found += _cutter(width, count, family.afi)(field, at)
+        if end < size and widths[field[end]] == width:
+            lengths = field[at::width]
+            count = min(len(lengths) - len(lengths.lstrip(_AS_LONG[width])), (size - at) // width, _MOST)
+            end = at + count * width
+            piece = field[at:end]
+            found += _cutter(width, count, family.afi)(piece)
+        else:
+            piece = field[at:end]
+            found += inside([piece], family)
+        pieces[width].append(piece)
         at = end
-    if _spare_bits(b"".join(lengths), b"".join(lasts)):
-        return [], b"", 0
-    return found, b"".join(begin), at
+    begin = b""
+    for width, some in pieces.items():
+        joined = b"".join(some)
+        if _spare_bits(joined[::width], joined[width - 1 :: width]):
+            return [], b"", 0
+        begin += joined[1::width] if width > 1 else joined
+    return found, begin, at
 
 
 @lru_cache(1024)  # of these the longest take 32 kB
-def _cutter(width: int, count: int, afi: int) -> Callable[[bytes, int], Iterable[Nlri]]:
-    """Return what cuts off so many prefixes that take so many octets, from some octet on."""
+def _cutter(width: int, count: int, afi: int) -> Callable[[bytes], Iterable[Nlri]]:
+    """Return what cuts so many prefixes apart that take so many octets."""
     if afi == IPV4.afi and width in _NUMBERS:
-        return struct.Struct(f">{count}{_NUMBERS[width]}").unpack_from
-    cut = struct.Struct(f"{width}s" * count).unpack_from
-    return cut if afi != IPV4.afi else lambda field, at: map(int.from_bytes, cut(field, at))
+        return struct.Struct(f">{count}{_NUMBERS[width]}").unpack
+    cut = struct.Struct(f"{width}s" * count).unpack
+    return cut if afi != IPV4.afi else lambda field: map(int.from_bytes, cut(field))
 
 
 def split_single(fields: Sequence[bytes]) -> tuple[list[Nlri], bytes] | None:

@@ -111,7 +111,7 @@ def suspicious(family: Family, firsts: bytes) -> bool:
     """Return whether any of some prefixes has to be looked at closely; the common answer, no, is fast.
 
     Args:
-        firsts: the first octet of each one's address; 0 of the default route, which has none.
+        firsts: the first octet of each one's address, in any order; 0 of the default route, which has none.
     """
     return bool(firsts.translate(None, _HARMLESS[family]))
 

@@ -43,7 +43,7 @@ class Announcement(NamedTuple):
     Args:
         nlri: as `nlri.split` returns them.
         path_ids: one for each; None where the family has none (RFC 7911).
-        firsts: the first octets of their addresses, as `nlri.split` returns them; None: nobody has looked.
+        firsts: the first octets of their addresses, in any order; None: nobody has looked.
     """
 
     family: Family
