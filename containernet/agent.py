@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -51,8 +51,10 @@ from .pumps import KernelPump, RoutePump
 from .reconciler import Reconciler
 from .rendering import host_items, own_routes, peer_items, with_subnets
 from .rib import Change, Rib
-from .status import Status
 from .values import shown
+
+if TYPE_CHECKING:
+    from .status import Status
 
 log = logging.getLogger(__name__)
 
@@ -75,19 +77,19 @@ def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class _Heard:
     event: Event
     __repr__ = shown
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class _RoutesAway:
     error: ContainernetError
     __repr__ = shown
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class _Drift:
     __repr__ = shown
 
@@ -681,6 +683,8 @@ class Agent:
             )
 
     def _status(self) -> Status:
+        from .status import Status  # asked for when everything is programmed
+
         now = boottime()
         found = self._look_at_underlay()
         return Status(

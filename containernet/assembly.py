@@ -30,7 +30,7 @@ from .model import NetworkConfig, Node
 from .values import shown
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Parts:
     """What a node is made of.
 

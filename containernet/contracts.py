@@ -11,7 +11,7 @@ is judged by the core (`rib`), once, for all backends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -19,8 +19,10 @@ from .events import Event
 from .items import Item, Key, Sysctl
 from .model import Address, Endpoint, Interface, Lease, NetworkConfig, Node, Prefix, Route, Tunnel
 from .planning import Operation
-from .tables import Tables
 from .values import shown
+
+if TYPE_CHECKING:
+    from .tables import Tables
 
 Options = Mapping[str, object]
 

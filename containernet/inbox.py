@@ -26,7 +26,7 @@ PATIENCE = 60.0  # seconds
 BATCH = 10_000  # messages that are taken at once
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class _Call:
     function: Callable[[], Any]
     answer: Future[Any]

@@ -156,7 +156,8 @@ def test_a_start_loads_nothing_that_it_can_do_without() -> None:
     """Each of these is megabytes and milliseconds on every host; none is needed where all is as usual."""
     heavy = (
         "stevedore importlib.metadata email zipfile hashlib shutil asyncio pyroute2 ssl rich argparse gettext "
-        "locale difflib random concurrent.futures containernet.questions containernet.cni"
+        "locale difflib random concurrent.futures containernet.questions containernet.cni "
+        "containernet.status containernet.tables"
     )
     script = (
         "import sys, containernet.serving\n"

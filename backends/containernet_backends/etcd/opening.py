@@ -45,7 +45,7 @@ from .view import Keys, Part, Read
 AGE = 10.0  # seconds
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Listed:
     """Keys of a range, all of them, as etcd held them at a moment; `read` reads those that are records."""
 

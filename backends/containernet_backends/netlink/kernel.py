@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
@@ -37,11 +37,9 @@ from containernet.items import (
 )
 from containernet.options import between, build
 from containernet.planning import Create, Delete, Operation
-from containernet.tables import Tables
 from containernet.values import shown
 
 from . import constants as c
-from .conflicts import Occupants
 from .encoding import BATCHED
 from .frames import Refusal
 from .links import change_link, change_port, read_links
@@ -58,12 +56,15 @@ from .reading import read_items
 from .recall import Recall
 from .refusals import FORBIDDEN, Refused, explain
 from .removal import Removals
-from .rivals import find_rivals, forwarded
 from .socket import NetlinkSocket
 from .sysctls import change_sysctl, read_sysctl
-from .tables import FORWARDING, read_tables
 from .underlay import find_underlay
 from .view import View
+
+if TYPE_CHECKING:
+    from containernet.tables import Tables
+
+    from .conflicts import Occupants
 
 _Result = TypeVar("_Result")
 
@@ -215,6 +216,8 @@ class NetlinkKernel:
 
     def rivals(self, items: Iterable[Item]) -> Sequence[str]:
         """Return whose items are used instead of those, see FindsRivals."""
+        from .rivals import find_rivals, forwarded  # an audit's, not a start's
+
         with self._lock:
             found: defaultdict[type, list[Any]] = defaultdict(list)
             for item in items:
@@ -227,6 +230,8 @@ class NetlinkKernel:
 
     def show_tables(self) -> Tables:
         """Return all that the namespace forwards by, see ShowsTables."""
+        from .tables import FORWARDING, read_tables  # an operator's, if ever
+
         with self._lock:
             return read_tables(self._open(), [*self.sysctls(FORWARDING), *self._tabled().values()])
 
@@ -294,7 +299,10 @@ class NetlinkKernel:
             if not (isinstance(operation, Create) and refused.errno == errno.EEXIST):
                 failures[at] = _failure(operation, refused)
                 continue
-            occupants = occupants or Occupants(socket)
+            if occupants is None:
+                from .conflicts import Occupants
+
+                occupants = Occupants(socket)
             try:
                 instead += [(at, other) for other in occupants.instead(operation)]
             except Refused as objection:
