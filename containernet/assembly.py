@@ -7,8 +7,10 @@ reason not to start; what it last said is remembered on disk.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import attrs
 
@@ -77,30 +79,59 @@ def assembled(config: Config, *, kernel: Kernel | None = None) -> Iterator[Parts
         ConfigError: a backend is unknown, lacks a package, or refuses its options.
     """
     with ExitStack() as stack:
+        leases = loading.lease_store(config.leases.name, config.leases.options)
+        stack.callback(leases.close)
+        settings = _begin_to_ask(config, leases)
         if kernel is None:
             kernel = loading.kernel(config.kernel.name, config.kernel.options)
             stack.callback(kernel.close)
-        leases = loading.lease_store(config.leases.name, config.leases.options)
-        stack.callback(leases.close)
         if config.routes == config.leases and isinstance(leases, RouteStore):
             routes: RouteStore = leases  # one connection for both
         else:
             routes = loading.route_store(config.routes.name, config.routes.options)
             stack.callback(routes.close)
         local = Edge(loading.local_dataplane(config.local.name, config.local.options), config.edge)
-        if isinstance(leases, TellsAtOnce):
-            leases.starting()
-        settings = _settings(config, leases)
-        dataplane = _dataplane(config, settings)
+        told = settings()
+        dataplane = _dataplane(config, told)
         yield Parts(
             kernel=kernel,
             leases=leases,
             routes=routes,
             local=local,
             remote=_built(dataplane),
-            settings=settings,
+            settings=told,
             dataplane=dataplane,
         )
+
+
+def _begin_to_ask(config: Config, leases: LeaseStore) -> Callable[[], Settings | None]:
+    """Return what returns what the store says to all hosts, see `_settings`.
+
+    A store that tells a start everything in one answer takes as long for that as the imports of the other
+    backends do, and is asked on another thread meanwhile. Asking changes nothing there.
+    """
+    if not isinstance(leases, TellsAtOnce):
+        return partial(_settings, config, leases)
+    leases.starting()
+    answered: list[Settings | None] = []
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answered.append(_settings(config, leases))
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ask, name="containernet-settings", daemon=True)
+    thread.start()
+
+    def wait() -> Settings | None:
+        thread.join()
+        for error in failed:
+            raise error
+        return answered[0]
+
+    return wait
 
 
 def _settings(config: Config, leases: LeaseStore) -> Settings | None:
