@@ -12,7 +12,6 @@ from typing import Any
 from containernet.cli.inspect import show_way
 from containernet.cli.table import show_json, show_table
 from containernet.errors import ConfigError
-from containernet.lab import cluster
 
 _EPILOG = """\
 A lab needs no configuration and no root: an ordinary user gets one in a user namespace. It leaves no file and
@@ -141,7 +140,7 @@ def _add_up(commands: argparse._SubParsersAction[Any]) -> None:
 
 def up(arguments: argparse.Namespace) -> int:
     """Make a lab and say what is there."""
-    from containernet.lab import whole
+    from containernet.lab import cluster, whole
     from containernet.lab.topology import Topology
 
     topology = Topology(
@@ -173,6 +172,8 @@ def _say(line: str) -> None:
 
 def down(arguments: argparse.Namespace) -> int:
     """Take a lab down."""
+    from containernet.lab import cluster
+
     with cluster.find(arguments.name) as lab:
         lab.down()
     print(f"lab {arguments.name!r} is down")
@@ -181,6 +182,8 @@ def down(arguments: argparse.Namespace) -> int:
 
 def show_labs(arguments: argparse.Namespace) -> int:
     """Print the labs of this user that are up."""
+    from containernet.lab import cluster
+
     rows = []
     for name in cluster.names():
         with cluster.find(name) as lab:
@@ -195,7 +198,7 @@ def show_labs(arguments: argparse.Namespace) -> int:
 
 def ping_all(arguments: argparse.Namespace) -> int:
     """Ping all pairs and print who reached whom; 1 if somebody did not."""
-    from containernet.lab import whole
+    from containernet.lab import cluster, whole
 
     with cluster.find(arguments.name) as lab:
         names = (
@@ -214,6 +217,8 @@ def ping_all(arguments: argparse.Namespace) -> int:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run a command inside; its exit code is ours."""
+    from containernet.lab import cluster
+
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     with cluster.find(arguments.name) as lab:
         return lab.run(arguments.where, command or ["sh"])
@@ -221,7 +226,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def explain(arguments: argparse.Namespace) -> int:
     """Show a packet's way through the lab; 1 if something is wrong with it."""
-    from containernet.lab import explain as explaining
+    from containernet.lab import cluster, explain as explaining
     from containernet.sight import port
 
     at = port(arguments.port)
@@ -234,7 +239,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def show_log(arguments: argparse.Namespace) -> int:
     """Print a host's log."""
-    from containernet.lab import daemons
+    from containernet.lab import cluster, daemons
 
     with cluster.find(arguments.name) as lab:
         lab.netns(arguments.host)

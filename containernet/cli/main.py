@@ -7,6 +7,7 @@ needs no daemon. Whatever prints a table prints JSON with --json.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -27,8 +28,10 @@ give; 6 kernel; 7 already running; 8 no daemon; 9 not ready; 10 the node's own f
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command of the command line; exits with its code."""
+    gc.disable()  # what is imported is no garbage
     from containernet.cli import ask, cni, inspect, lab, network, operate
 
+    gc.enable()
     parser = argparse.ArgumentParser(
         prog="containernet",
         description="Container networking that can be planned, shown and explained.",

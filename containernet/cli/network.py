@@ -9,12 +9,10 @@ from ipaddress import ip_network
 from typing import Any
 
 from containernet import jsonform, loading
-from containernet.assembly import default_dataplane
 from containernet.cli.operate import load
 from containernet.cli.table import show_json
 from containernet.contracts import KeepsSettings, Reserves, Settings
 from containernet.errors import ConfigError, LeaseTaken
-from containernet.keeper import describe
 from containernet.model import Lease, NetworkConfig, Prefix, contains, overlaps
 
 
@@ -58,6 +56,8 @@ def show(arguments: argparse.Namespace) -> int:
 
 def set_(arguments: argparse.Namespace) -> int:
     """Store the settings of the config file for all hosts."""
+    from containernet.assembly import default_dataplane
+
     config = load(arguments)
     if config.network is None:
         raise ConfigError("[network] of the config file names no pool: set pool, pool6 or both")
@@ -78,6 +78,8 @@ def set_(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_misfits(settings: Settings, leases: Sequence[Lease]) -> None:
+    from containernet.keeper import describe
+
     misfits = [lease for lease in leases if lease.node and not settings.network.admits(lease.subnets)]
     if misfits:
         held = ", ".join(f"{_words(lease.subnets)} of {lease.node}" for lease in misfits[:3])
@@ -88,6 +90,8 @@ def _refuse_misfits(settings: Settings, leases: Sequence[Lease]) -> None:
 
 
 def _print(settings: Settings, *, json: bool) -> None:
+    from containernet.keeper import describe
+
     if json:
         show_json(jsonform.settings_to_json(settings))
         return
@@ -112,6 +116,8 @@ def reserve(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_strangers(subnets: Sequence[Prefix], network: NetworkConfig) -> None:
+    from containernet.keeper import describe
+
     for subnet in subnets:
         if not any(overlaps(pool.prefix, subnet) for pool in network.pools):
             raise ConfigError(
