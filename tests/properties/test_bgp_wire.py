@@ -246,6 +246,25 @@ def test_a_field_is_split_as_one_would_by_hand(field: bytes, family: Family) -> 
         assert sorted(others) == sorted(firsts)
 
 
+@pytest.mark.parametrize("lengths", [[20], [20] * 6, [20, 9, 20, 20, 27, 12], [4, 20, 4, 12, 12, 31]], ids=str)
+def test_spare_bits_are_none_of_a_prefix(lengths: list[int]) -> None:
+    """RFC 4271 s4.3: their value is irrelevant, in whichever prefix of a field they are set."""
+    good = [bytes([length]) + bytes([8] * ((length + 7) // 8 - 1) + [0]) for length in lengths]
+    for family in FAMILIES:
+        for at, raw in enumerate(good):
+            field = b"".join([*good[:at], raw[:-1] + b"\1", *good[at + 1 :]])
+            assert nlri.octets(nlri.split(field, family)[0]) == good
+
+
+@given(values.FAMILY, st.integers(0, 99), st.dictionaries(st.integers(0, 99), st.integers(0, 32), max_size=12))
+def test_few_prefixes_among_many_that_are_alike(family: Family, many: int, odd: dict[int, int]) -> None:
+    """Each has its own octets in a field, wherever it stands, and is found there again."""
+    lengths = [odd.get(at, 24) for at in range(many)]
+    raws = slow_split(run(lengths, many, seed=many), BITS[family])
+    assert nlri.join(nlri.inside(raws, family)) == b"".join(raws)
+    assert nlri.octets(nlri.split(b"".join(raws), family)[0]) == raws
+
+
 @given(st.data(), values.FAMILY)
 def test_a_prefix_of_which_nothing_may_be_said_is_suspicious(data: st.DataObject, family: Family) -> None:
     """Among whatever others: so nobody has to look at those closely of which none is."""

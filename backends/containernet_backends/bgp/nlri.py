@@ -51,7 +51,7 @@ _MOST, _MOST_RUNS = 1024, 64
 _SPARE = bytes(0xFF >> length % 8 if length % 8 else 0 for length in range(256))  # bits of their last octets
 _WIDTHS = bytes(max(1, (bits + 7) // 8) for bits in range(41))  # octets of a number of so many bits
 _NUMBERS = {1: "B", 2: "H", 4: "I"}  # octets that `struct` takes for a number
-_QUADS = range(17 << 24, 25 << 24)  # numbers of four octets
+_FIVE = 25 << 24  # what takes five octets is more, and everything else is less
 
 
 def encode(prefix: Prefix) -> Nlri:
@@ -85,11 +85,17 @@ def octets(nlris: Sequence[Nlri]) -> Sequence[bytes]:
 
 def join(nlris: Sequence[Nlri]) -> bytes:
     """Return the field that `split` splits, of prefixes of one family."""
-    if nlris and isinstance(nlris[0], int):
-        numbers = cast(Sequence[int], nlris)
-        if min(numbers) in _QUADS and max(numbers) in _QUADS:
-            return struct.pack(f">{len(numbers)}I", *numbers)
-    return b"".join(octets(nlris))
+    if not nlris or isinstance(nlris[0], bytes) or max(numbers := cast(Sequence[int], nlris)) >= _FIVE:
+        return b"".join(octets(nlris))
+    rows = bytearray(struct.pack(f">{len(numbers)}I", *numbers))  # zeros before those that take fewer octets
+    tops = rows[::4]
+    if tops.count(0) > len(tops) // 8:
+        return b"".join(octets(nlris))
+    at = tops.rfind(0)
+    while at >= 0:
+        del rows[4 * at : 4 * at + 4 - _WIDTHS[numbers[at].bit_length()]]
+        at = tops.rfind(0, 0, at)
+    return bytes(rows)
 
 
 def firsts(raws: Iterable[bytes]) -> bytes:
