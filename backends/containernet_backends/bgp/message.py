@@ -142,9 +142,9 @@ class Framer:
         Often there are thousands: some tell a table prefix by prefix. They are cut where markers are, and that
         is right if every length says so.
         """
-        before, *pieces = bytes(self._buffer).split(_SHORT)
-        if before or len(pieces) < 2:
+        if not self._buffer.startswith(_SHORT):
             return Volley([], b"", 0)
+        _, *pieces = bytes(self._buffer).split(_SHORT)
         del pieces[-1]
         sizes, heads = list(map(len, pieces)), b"".join(map(_SHORT_HEAD, pieces))
         good = _SHORT_SIZES.issuperset(sizes) and heads[::6] == bytes(sizes).translate(_SHORT_LENGTHS)
