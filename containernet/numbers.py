@@ -17,11 +17,8 @@ from .model import Address, Interface, Prefix
 _ADDRESSES: dict[int, type[Address]] = {4: IPv4Address, 6: IPv6Address}
 _INTERFACES: dict[int, type[Interface]] = {4: IPv4Interface, 6: IPv6Interface}
 _NETWORKS: dict[int, type[Prefix]] = {4: IPv4Network, 6: IPv6Network}
-# Up to the length behind which `hosts` is another one for each network.
-_NETMASKS = {
-    version: [kind((0, length)).netmask for length in range(kind((0, 0)).max_prefixlen - 1)]
-    for version, kind in _NETWORKS.items()
-}
+_LONGEST = {4: 30, 6: 126}  # behind it, `hosts` is another one for each network
+_NETMASKS: dict[int, dict[int, Address]] = {4: {}, 6: {}}  # as far as somebody has asked
 
 
 def plain_address(version: int, number: int) -> Address:
@@ -45,12 +42,14 @@ def quick_address(version: int, number: int) -> Address:
 
 def quick_prefix(version: int, first: int, length: int) -> Prefix:
     """Return what `prefix` returns, attribute by attribute."""
-    masks = _NETMASKS[version]
-    if length >= len(masks):
-        return plain_prefix(version, first, length)
+    mask = _NETMASKS[version].get(length)
+    if mask is None:
+        if length > _LONGEST[version]:
+            return plain_prefix(version, first, length)
+        mask = _NETMASKS[version][length] = plain_prefix(version, 0, length).netmask
     made: Any = object.__new__(_NETWORKS[version])
     made.network_address = quick_address(version, first)
-    made.netmask = masks[length]
+    made.netmask = mask
     made._prefixlen = length  # noqa: SLF001
     return made  # type: ignore[no-any-return]
 
