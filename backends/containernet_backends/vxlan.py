@@ -43,7 +43,8 @@ from .host_gw import direct_route
 # Outer IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14 octets: RFC 7348 s5.
 OVERHEAD = {4: 50, 6: 70}
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Of one station: the lowest bit of the first octet marks a group (IEEE 802 s8.2).
+_STATION = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 
 
 def tunnel_address(link: str, subnet: Prefix) -> InterfaceAddress:
@@ -127,13 +128,13 @@ class Vxlan:
                 "set the same vni under [dataplane.vxlan] on both"
             )
         told = str(route.tunnel.get("VtepMAC") or "")
-        mac = told if _MAC.fullmatch(told) else told.lower()  # one text in memory, not two
-        if not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        found = _STATION.fullmatch(told) or _STATION.fullmatch(told.lower())
+        if found is None or found.string == "00:00:00:00:00:00":
             raise RouteRefused(
-                f"vxlan cannot reach {route.prefix}: {who} announced VtepMAC {mac!r}, expected a unicast MAC "
-                "address such as 02:00:5e:10:00:01; look at what that host announces"
+                f"vxlan cannot reach {route.prefix}: {who} announced VtepMAC {told.lower()!r}, expected a "
+                "unicast MAC address such as 02:00:5e:10:00:01; look at what that host announces"
             )
-        return mac
+        return found.string  # mostly the very text that was told: one in memory, not two
 
 
 def _vtep_mac(node: Node) -> str:

@@ -58,7 +58,10 @@ def fields(encoded: bytes) -> Iterator[tuple[int, int | bytes]]:
     """
     at, end = 0, len(encoded)
     while at < end:
-        key, at = read_varint(encoded, at)
+        if (key := encoded[at]) < 128:  # as nearly always
+            at += 1
+        else:
+            key, at = read_varint(encoded, at)
         match key & 7:
             case 0:
                 value, at = read_varint(encoded, at)
