@@ -8,8 +8,7 @@ entry that it meets, which are few, and applied to all prefixes by calls that lo
 - A path that may not be chosen (see `refusal`, and the import policies) is kept, and stands behind all others.
 - Of one source and path identifier there is one path to a prefix; the later one replaces the earlier.
 - Nothing here is long: what concerns the whole table (a peer has left) is cut into steps of some ms, `work`.
-Until they
-  are done, what a peer that has left had said is still there.
+  Until they are done, what a peer that has left had said is still there.
 - Readers are not called. Each has a Watch, which remembers what an entry was when the reader last looked.
 """
 
