@@ -17,7 +17,7 @@ from .exabgp import Exabgp
 from .frr import Frr
 from .gobgp import Gobgp
 
-pytestmark = pytest.mark.bgp
+pytestmark = [pytest.mark.bgp, pytest.mark.untraced]
 
 KINDS: tuple[type[Daemon], ...] = (Bird, Frr, Gobgp, Exabgp, CalicoNode)
 PAIRS: tuple[tuple[type[Daemon], type[Daemon]], ...] = (

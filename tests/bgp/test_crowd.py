@@ -17,7 +17,7 @@ from .ours import Crowd, Ours
 from .topology import Host
 from .values import Neighbour, Range
 
-pytestmark = pytest.mark.bgp
+pytestmark = [pytest.mark.bgp, pytest.mark.untraced]
 
 HOSTS = 50
 AS = 64512

@@ -26,7 +26,7 @@ from .calico import CalicoNode
 from .daemons import Run
 from .topology import Host, Segment
 
-pytestmark = pytest.mark.bgp
+pytestmark = [pytest.mark.bgp, pytest.mark.untraced]
 
 WORKLOAD = ip_address("10.2.0.66")
 

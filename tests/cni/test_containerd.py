@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 from . import hosts, images
 from .hosts import Host
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 LOOPBACK = Path("/usr/lib/cni/loopback")  # which containerd asks in any case
 IMAGE = "docker.io/library/box:1"

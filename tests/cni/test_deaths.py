@@ -25,7 +25,7 @@ from . import hosts
 from .hosts import Host
 from .runtime import Done
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 ROOM_FOR_ONE = "subnet_length = 30\nsubnet_length6 = 126"
 PROGRAM = str(Path(__file__).with_name("mortal.py"))

@@ -20,7 +20,7 @@ from tests.kernel.conftest import Netns
 from .hosts import Host
 from .runtime import Done
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 ROUNDS = 1000
 AT_ONCE = 4

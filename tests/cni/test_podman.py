@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from . import hosts
 from .podman import PARENT, Podman, podmen as running
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.untraced]
 
 
 @pytest.fixture(scope="module")

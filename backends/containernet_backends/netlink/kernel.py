@@ -136,9 +136,12 @@ class NetlinkKernel:
         failures: list[Failure] = []
         with self._lock:
             socket = self._open()
-            self._view.expect(operation for operation in operations if type(operation.item) not in TABLED)
             self._beside.clear()
-            for way, run in _runs(operations):
+            runs = list(_runs(operations))
+            for way, run in runs:
+                if way is not NftTables:
+                    self._view.expect(run)
+            for way, run in runs:
                 if way is NftTables:
                     failures += self._tables.execute(run)
                 else:
