@@ -160,9 +160,9 @@ def _gateways(alike: Sequence[Operation]) -> Sequence[bytes]:
     if first.gateway is None or first.equal_cost:
         return ()
     items: list[Any] = [operation.item for operation in alike]
-    size = SIZE[4]
-    together = _packed(4, [int(item.gateway) for item in items])
-    return [octets for (octets,) in struct.iter_unpack(f"{size}s", together)]
+    version = first.gateway.version  # which RFC 8950 does not make the destination's
+    together = _packed(version, [int(item.gateway) for item in items])
+    return [octets for (octets,) in struct.iter_unpack(f"{SIZE[version]}s", together)]
 
 
 def _columns(alike: Alike) -> Sequence[bytes]:
