@@ -44,8 +44,16 @@ class Capture:
     def frames(self, timeout: float) -> Iterator[tuple[Layer, ...]]:
         """Yield the headers of each frame, outermost first, for `timeout` seconds."""
         end = time.monotonic() + timeout
-        while (left := end - time.monotonic()) > 0 and select.select([self._socket], [], [], left)[0]:
+        while (left := end - time.monotonic()) > 0 and self._waits(left):
             yield packet.decode(self._socket.recv(_FRAME))
+
+    def arrived(self) -> Iterator[tuple[Layer, ...]]:
+        """Yield the headers of each frame that is there already, however long it takes to look at them."""
+        while self._waits(0):
+            yield packet.decode(self._socket.recv(_FRAME))
+
+    def _waits(self, timeout: float) -> bool:
+        return bool(select.select([self._socket], [], [], timeout)[0])
 
 
 def echo_on_wire(probe: pinging.Probe, wire: Path, interface: str) -> tuple[Layer, ...]:

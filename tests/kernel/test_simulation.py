@@ -396,11 +396,9 @@ def captured(probe: ping.Probe, ends: list[tuple[str, str]]) -> list[list[tuple[
     """Return the request in all the forms in which it passes devices: a bridge sees it come and go."""
     with ExitStack() as stack:
         wires = [stack.enter_context(capture.Capture(build.path(where), link)) for where, link in ends]
-        ping.ping([probe])
-        return [
-            [layers for layers in wire.frames(timeout=0.02) if capture.asks(layers, probe.target)]
-            for wire in wires
-        ]
+        (answer,) = ping.ping([probe])
+        assert isinstance(answer, ping.Reply)  # so it has passed everywhere
+        return [[layers for layers in wire.arrived() if capture.asks(layers, probe.target)] for wire in wires]
 
 
 def masked(layers: Iterable[Layer]) -> list[Layer]:
