@@ -391,9 +391,13 @@ def test_attempts_become_rarer(server: Server) -> None:
             failure(lambda: ask(channel))
             clock.added += 0.05
         pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
-        assert all(later > 0.95 * earlier for earlier, later in itertools.pairwise(pauses))
-        assert channels.FIRST_PAUSE <= pauses[0] < 0.4
-        assert pauses[-1] < channels.LONGEST_PAUSE + 0.2
+        least = [
+            min(channels.LONGEST_PAUSE, channels.FIRST_PAUSE * channels.GROWTH**failures)
+            for failures in range(9)
+        ]
+        # A machine that is busy may lengthen any of them, and shortens none.
+        assert all(pause >= 0.95 * planned for pause, planned in zip(pauses, least, strict=True))
+        assert sum(pauses) < sum(least) + 5
         goal[0] = server.port
         clock.added += channels.LONGEST_PAUSE
         assert ask(channel) == b"x"
