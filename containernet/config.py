@@ -19,7 +19,7 @@ from .contracts import Kernel, Options, Underlay
 from .edge import EdgeOptions
 from .errors import ConfigError
 from .model import Interface, NetworkConfig, Node, Pool, Prefix, overlaps
-from .options import build, unknown_key
+from .options import build, nearest, unknown_key
 from .values import shown
 
 DEFAULT_PATH = Path("/etc/containernet/containernet.toml")
@@ -287,10 +287,8 @@ class _Tables:
 
     def refuse_leftovers(self) -> None:
         for name in self._left:
-            import difflib
-
-            near = difflib.get_close_matches(name, self._known, n=1)
-            hint = f"did you mean [{near[0]}]?" if near else f"known are: {', '.join(self._known)}"
+            near = nearest(name, self._known)
+            hint = f"did you mean [{near}]?" if near else f"known are: {', '.join(self._known)}"
             raise ConfigError(f"[{name}] is not a table of this file; {hint}")
 
 

@@ -45,10 +45,6 @@ from .values import shown
 _CHAIN = re.compile(r"(ip|ip6|inet) [A-Za-z_][\w./-]* [A-Za-z_][\w./-]*", re.ASCII)
 
 
-def _all(chains: Iterable[str]) -> tuple[str, ...]:
-    return tuple(chains)
-
-
 def _chains(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
     for chain in value:
         if not isinstance(chain, str) or not _CHAIN.fullmatch(chain):
@@ -72,7 +68,7 @@ class EdgeOptions:
     masquerade: bool = True
     masquerade6: bool = False
     guard: bool = True
-    accept_in: tuple[str, ...] = attrs.field(default=(), converter=_all, validator=_chains)
+    accept_in: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...], validator=_chains)
     __repr__ = shown
 
     def masquerades(self, version: int) -> bool:

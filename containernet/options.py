@@ -51,11 +51,16 @@ def build(cls: type[_Built], options: Mapping[str, object], *, table: str) -> _B
 
 def unknown_key(key: str, *, known: list[str], table: str) -> ConfigError:
     """Return the error for a key that nobody reads, with the nearest one that somebody does."""
-    import difflib
-
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}"
+    near = nearest(key, known)
+    hint = f"did you mean {near!r}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}"
     return ConfigError(f"[{table}] {key!r} is not an option; {hint}")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return the known word that somebody may have meant; empty: none is like it."""
+    import difflib  # when something is wrong, and not at each start
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
 
 
 def between(low: int, high: int) -> typing.Callable[[object, attrs.Attribute[int], int], None]:

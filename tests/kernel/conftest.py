@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from threading import Thread
 
 import pytest
 
+from containernet.items import Item
 from containernet_backends.netlink import NetlinkKernel
 from containernet_backends.netlink.constants import CLONE_NEWNET
 
@@ -101,10 +102,17 @@ def host(netns: Callable[[], Netns], far: Netns) -> Netns:
     return host
 
 
+@contextmanager
+def holding(kernel: NetlinkKernel, items: Iterable[Item]) -> Iterator[NetlinkKernel]:
+    """A kernel that listens, and holds those items; closed in the end."""
+    with closing(kernel):
+        kernel.changed(0)
+        reach(kernel, items)
+        yield kernel
+
+
 @pytest.fixture
 def kernel(host: Netns) -> Iterator[NetlinkKernel]:
     """The host's kernel, which listens, and holds what peers stand on."""
-    with closing(kernel_of(host)) as kernel:
-        kernel.changed(0)
-        reach(kernel, GROUND)
+    with holding(kernel_of(host), GROUND) as kernel:
         yield kernel

@@ -22,7 +22,7 @@ from containernet_backends.netlink.nft_library import Nft
 from containernet_backends.netlink.nft_tables import NftTables
 from containernet_backends.netlink.socket import NetlinkSocket
 
-from .conftest import Netns
+from .conftest import Netns, holding
 from .edge import NEVER, OUTSIDE, Place
 
 pytestmark = pytest.mark.kernel
@@ -67,9 +67,7 @@ def host() -> Iterator[Netns]:
 @pytest.fixture
 def kernel(host: Netns) -> Iterator[NetlinkKernel]:
     """A kernel that listens, and holds the items."""
-    with closing(host.kernel()) as made:
-        made.changed(0)
-        assert made.execute(plan(by_key(ITEMS), made.read())) == []
+    with holding(host.kernel(), ITEMS) as made:
         yield made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from ipaddress import ip_address, ip_interface, ip_network
 
 import attrs
@@ -27,7 +26,7 @@ from containernet.items import (
 from containernet.planning import Create, Delete, plan
 from containernet_backends.netlink import NetlinkKernel
 
-from .conftest import Netns
+from .conftest import Netns, holding
 
 pytestmark = pytest.mark.kernel
 
@@ -65,9 +64,7 @@ def host(host: Netns) -> Netns:
 @pytest.fixture
 def kernel(host: Netns) -> Iterator[NetlinkKernel]:
     """A kernel that listens, and holds all of `OWN`."""
-    with closing(host.kernel()) as kernel:
-        kernel.changed(0)
-        assert kernel.execute(plan(by_key(OWN), kernel.read())) == []
+    with holding(host.kernel(), OWN) as kernel:
         yield kernel
 
 

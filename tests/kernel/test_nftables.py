@@ -18,7 +18,7 @@ from containernet.items import Hairpin, Item, Masquerade, PortForward, SourceGua
 from containernet.planning import Create, Delete, Replace, plan
 from containernet_backends.netlink import NetlinkKernel
 
-from .conftest import Netns
+from .conftest import Netns, holding
 
 pytestmark = pytest.mark.kernel
 
@@ -50,9 +50,7 @@ def host() -> Iterator[Netns]:
 @pytest.fixture
 def kernel(host: Netns) -> Iterator[NetlinkKernel]:
     """A kernel that listens, and holds an item of each kind."""
-    with closing(host.kernel()) as made:
-        made.changed(0)
-        assert made.execute(plan(by_key(ITEMS), made.read())) == []
+    with holding(host.kernel(), ITEMS) as made:
         yield made
 
 

@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from containernet.items import FdbEntry, InterfaceAddress, KernelRoute, Neighbour
+from containernet.model import Address
 from containernet.planning import Delete, Operation
 
 from .frames import Refusal, Run
@@ -160,9 +161,8 @@ def _gateways(alike: Sequence[Operation]) -> Sequence[bytes]:
     if first.gateway is None or first.equal_cost:
         return ()
     items: list[Any] = [operation.item for operation in alike]
-    version = first.gateway.version  # which RFC 8950 does not make the destination's
-    together = _packed(version, [int(item.gateway) for item in items])
-    return [octets for (octets,) in struct.iter_unpack(f"{SIZE[version]}s", together)]
+    together = _together([item.gateway for item in items])  # of IPv6, it may be (RFC 8950)
+    return [octets for (octets,) in struct.iter_unpack(f"{SIZE[first.gateway.version]}s", together)]
 
 
 def _columns(alike: Alike) -> Sequence[bytes]:
@@ -174,7 +174,7 @@ def _columns(alike: Alike) -> Sequence[bytes]:
         case KernelRoute():
             which = _destinations(alike.operations)
         case Neighbour():
-            which = b"".join([item.address.packed for item in items])
+            which = _together([item.address for item in items])
         case _:
             which = _octets(items)
     if alike.operations[0].__class__ is Delete:
@@ -183,18 +183,22 @@ def _columns(alike: Alike) -> Sequence[bytes]:
         case KernelRoute(encap=None, gateway=None):
             return (which,)
         case KernelRoute(encap=None):
-            return which, b"".join(alike.gateways or [item.gateway.packed for item in items])
+            return which, b"".join(alike.gateways) or _together([item.gateway for item in items])
         case KernelRoute():
-            return which, b"".join([item.encap.destination.packed for item in items])
+            return which, _together([item.encap.destination for item in items])
         case Neighbour():
             return which, _octets(items)
         case _:
-            return which, b"".join([item.destination.packed for item in items])
+            return which, _together([item.destination for item in items])
 
 
 def _destinations(operations: Sequence[Operation]) -> bytes:
     keys: list[Any] = [operation.item.key for operation in operations]
     return _packed(keys[0][1], [key[2] for key in keys])
+
+
+def _together(addresses: Sequence[Address]) -> bytes:
+    return _packed(addresses[0].version, list(map(int, addresses)))
 
 
 def _packed(version: int, addresses: Sequence[int]) -> bytes:

@@ -63,10 +63,11 @@ class NftTables:
     def execute(self, operations: Sequence[Operation]) -> list[Failure]:
         """Carry the operations out, those of a table at once; return the failures in their order."""
         failures: list[Failure] = []
-        for each in (*PROGRAMS, None):
+        for each in PROGRAMS:
             of_it = [operation for operation in operations if program(operation.item) is each]
             if of_it:
-                failures += self._accept(of_it) if each is None else self._change(each, of_it)
+                failures += self._change(each, of_it)
+        failures += self._accept([each for each in operations if program(each.item) is None])
         failures.sort(key=lambda failure: operations.index(failure.operation))
         return failures
 
